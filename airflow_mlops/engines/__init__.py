@@ -1,0 +1,1 @@
+"""Where rows are read and counted: files, SQL through hooks, DataFrames."""

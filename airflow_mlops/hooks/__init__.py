@@ -1,0 +1,1 @@
+"""Hooks: a connection becomes core values."""

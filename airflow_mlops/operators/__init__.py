@@ -1,0 +1,1 @@
+"""Operators: render, call core, publish, return."""

@@ -1,0 +1,1 @@
+"""Sensors: thin, deferrable, one predicate shared with their trigger."""
