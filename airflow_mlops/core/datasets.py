@@ -74,9 +74,7 @@ class DatasetRef:
         set_(self, "filters", tuple(_filter(f) for f in self.filters))
         set_(self, "schema", dict(self.schema))
         if bool(self.uri) == bool(self.table):
-            raise UsageError(
-                f"a DatasetRef needs either uri or table, got uri={self.uri!r} and table={self.table!r}"
-            )
+            raise UsageError(f"a DatasetRef needs either uri or table, got uri={self.uri!r} and table={self.table!r}")
         if self.table and not self.conn_id:
             raise UsageError(f"table {self.table!r} needs conn_id, the Airflow connection to read it through")
         if self.format and self.format not in FORMATS:
@@ -127,9 +125,7 @@ class DatasetRef:
 
     def resolve(self, *, digest: str, rows: int, schema: Mapping[str, str], version: str = "") -> Self:
         """What an engine found out, added."""
-        return dataclasses.replace(
-            self, digest=digest, rows=rows, schema=schema, version=version or self.version
-        )
+        return dataclasses.replace(self, digest=digest, rows=rows, schema=schema, version=version or self.version)
 
     def to_dict(self) -> dict[str, JSON]:
         """Plain values; what is empty is left out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import decimal
 import hashlib
 import json
 import math
@@ -18,7 +19,7 @@ from typing import Any, Self, TypeAlias
 
 from airflow_mlops.core.errors import UnknownName, UsageError
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 """What can pass between tasks."""
 
 
@@ -55,20 +56,22 @@ def plain(value: Any) -> JSON:
         return str(value) if isinstance(value, StrEnum) else value
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, float):
+    if isinstance(value, float | decimal.Decimal):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dt.datetime | dt.date | dt.time):
-        return value.isoformat()
+        return value.isoformat() if value == value else None  # pandas' NaT is a datetime and equals nothing
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, set | frozenset):
         return sorted((plain(v) for v in value), key=repr)
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [plain(v) for v in value]
-    if hasattr(value, "to_dict") and not hasattr(value, "columns"):
+    if hasattr(value, "to_dict") and not hasattr(value, "columns"):  # ours; a DataFrame is rows, not a value
         return plain(value.to_dict())
-    if hasattr(value, "item") and getattr(value, "size", 1) == 1:  # a numpy scalar, without importing numpy
-        return plain(value.item())
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # numpy, without importing it
+        return plain(value.tolist())
     raise UsageError(f"{type(value).__name__} has no plain JSON form; pass numbers, text, lists or dicts")
 
 
@@ -200,16 +203,15 @@ class Report:
     def failures(self, severity: Severity | None = None) -> tuple[Check, ...]:
         """The checks that did not pass and were not skipped, of one severity or of all."""
         return tuple(
-            c
-            for c in self.checks
-            if c.status not in (Status.PASSED, Status.SKIPPED) and severity in (None, c.severity)
+            c for c in self.checks if c.status not in (Status.PASSED, Status.SKIPPED) and severity in (None, c.severity)
         )
 
     def summary(self, *, most: int = 10, where: str = "") -> str:
         """Bounded text: the verdict, at most ``most`` failures, and where the rest is."""
         failures = self.failures()
         passed = sum(c.passed for c in self.checks)
-        head = f"{self.kind} of {self.subject or 'the input'}: {self.status} ({passed} of {len(self.checks)} checks passed)"
+        about = self.subject or "the input"
+        head = f"{self.kind} of {about}: {self.status} ({passed} of {len(self.checks)} checks passed)"
         lines = [head, *(f"  {c.line()}" for c in failures[:most])]
         if len(failures) > most:
             lines.append(f"  ... and {len(failures) - most} more{f', see {where}' if where else ''}")
