@@ -31,9 +31,9 @@ class Once(BaseTrigger):
 def test_templates_and_upstream_results_reach_a_task(run_task):
     with DAG("d", schedule=None, params={"n": 1}) as dag:
         first = Echo(task_id="first", value="{{ partition_key }} {{ params.n }}")
-        second = Echo(task_id="second", value={"of": first.output["value"], "key": "{{ ds }}"})
+        second = Echo(task_id="second", value={"of": first.output, "key": "{{ ds }}"})
     assert run_task(first, partition_key="2013-05", params={"n": 4})["value"] == "2013-05 4"
-    assert run_task(second)["value"] == {"of": "2013-05 4", "key": "2013-05-01"}
+    assert run_task(second)["value"] == {"of": {"value": "2013-05 4", "run": "manual__test"}, "key": "2013-05-01"}
     assert run_task.last.rendered["value"]["key"] == "2013-05-01"
     assert dag.task_ids == ["first", "second"]
 
