@@ -1,0 +1,376 @@
+"""The metrics: one visible table, and where a figure comes from.
+
+A metric knows its direction, what it needs of a model (labels, scores or probabilities), the tasks it means
+something for and the range a figure of it can lie in. A user's own plain function becomes one with
+:func:`metric`. A figure is a finite number within the range, or ``None`` with the reason in words: never NaN, and
+never the number that scikit-learn returns beside a warning that the metric is not defined.
+
+What the functions receive, ``(y, output)``, both of length ``n``:
+
+====================  ======================================  =============================================
+``needs``             ``y``                                   ``output``
+====================  ======================================  =============================================
+``"labels"``          class index, or the number itself       class index, or the predicted number
+``"scores"``          1 for the positive class, else 0        any number that grows with the positive class
+``"probabilities"``   class index (binary: 1 is positive)     binary: P(positive), shape ``(n,)``;
+                                                              multiclass: shape ``(n, classes)``
+====================  ======================================  =============================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from airflow_mlops.core.errors import UnknownName, UsageError
+from airflow_mlops.core.results import finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+NEEDS = ("labels", "scores", "probabilities")
+TASKS = ("binary", "multiclass", "regression")
+ECE_BINS = 15
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One way to put a model's quality into a number.
+
+    :param name: how policies and records call it.
+    :param function: ``(y, output) -> float``, see the table above; may raise where it is not defined.
+    :param higher_is_better: its direction; every comparison takes it from here.
+    :param needs: one of :data:`NEEDS`.
+    :param tasks: the tasks it is defined for, of :data:`TASKS`.
+    :param low: the least value it can take.
+    :param high: the greatest value it can take.
+    """
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    higher_is_better: bool
+    needs: str = "labels"
+    tasks: tuple[str, ...] = TASKS
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        if not self.name or not isinstance(self.name, str):
+            raise UsageError("a metric needs a name")
+        if not callable(self.function):
+            raise UsageError(f"metric {self.name!r} needs a function (y, output) -> float")
+        if not isinstance(self.higher_is_better, bool):
+            raise UsageError(f"metric {self.name!r} needs higher_is_better=True or False")
+        if self.needs not in NEEDS:
+            raise UnknownName("need of a metric", self.needs, NEEDS)
+        for task in self.tasks:
+            if task not in TASKS:
+                raise UnknownName("task", task, TASKS)
+
+    def __repr__(self) -> str:
+        return f"Metric({self.name!r}, {self.direction} is better, needs {self.needs})"
+
+    @property
+    def direction(self) -> str:
+        """``"higher"`` or ``"lower"``: which is better."""
+        return "higher" if self.higher_is_better else "lower"
+
+    def possible(self, value: float) -> bool:
+        """Whether a figure can be a value of this metric; rounding is allowed for.
+
+        >>> METRICS["roc_auc"].possible(1.2), METRICS["rmse"].possible(1.2)
+        (False, True)
+        """
+        return self.low - 1e-9 <= value <= self.high + 1e-9
+
+    def figure(self, y: Array, output: Array) -> tuple[float | None, str]:
+        """The figure and an empty text, or ``None`` and why there is none.
+
+        :param y: the truth, shape ``(n,)``.
+        :param output: what the model says, shape ``(n,)`` or ``(n, classes)``.
+
+        >>> METRICS["mae"].figure([1.0, 2.0], [1.0, 4.0])
+        (1.0, '')
+        >>> METRICS["roc_auc"].figure([1, 1], [0.2, 0.3])
+        (None, 'roc_auc is not defined on one class')
+        >>> METRICS["mae"].figure([1.0], [float("nan")])
+        (None, '1 of 1 predictions are NaN or infinite')
+        """
+        import numpy as np
+
+        y, output = np.asarray(y), np.asarray(output)
+        if len(y) == 0:
+            return None, "no rows"
+        if len(y) != len(output):
+            return None, f"{len(output)} predictions for {len(y)} rows"
+        if problem := unusable(output, self.needs):
+            return None, problem
+        try:
+            with warnings.catch_warnings():
+                for category in _undefined_warnings():
+                    warnings.simplefilter("error", category)
+                value = self.function(y, output)
+        except Exception as e:  # a user's function can raise anything; that is an unknown figure, not a crash
+            return None, _sentence(e)
+        number = finite(value)
+        if number is None:
+            return None, f"{self.name} is {value!r}, not a finite number"[:200]
+        if not self.possible(number):
+            return None, f"{self.name} is {number!r}, outside {self.low:g} to {self.high:g}"
+        return number, ""
+
+
+def metric(
+    function: Callable[[Any, Any], Any],
+    *,
+    higher_is_better: bool,
+    name: str = "",
+    needs: str = "labels",
+    tasks: Iterable[str] = TASKS,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> Metric:
+    """A plain function as a metric.
+
+    :param function: ``(y, output) -> float``.
+    :param higher_is_better: its direction; there is no default, because a wrong one promotes the worse model.
+    :param name: empty: the function's own.
+    :param needs: one of :data:`NEEDS`.
+    :param tasks: of :data:`TASKS`.
+    :param low: the least value it can take.
+    :param high: the greatest value it can take.
+    :raises UsageError: for a name of the table, which already has its meaning.
+
+    >>> def minutes_lost(y, output):
+    ...     return float(abs(y - output).sum())
+    >>> metric(minutes_lost, higher_is_better=False)
+    Metric('minutes_lost', lower is better, needs labels)
+    """
+    name = name or getattr(function, "__name__", "")
+    if name in METRICS:
+        raise UsageError(f"metric {name!r} is already in the table; give your function another name")
+    return Metric(
+        name=name,
+        function=function,
+        higher_is_better=higher_is_better,
+        needs=needs,
+        tasks=tuple(tasks),
+        low=low,
+        high=high,
+    )
+
+
+def metrics_of(values: Iterable[str | Metric], *, task: str = "") -> tuple[Metric, ...]:
+    """Metrics from names and metrics, in order, each once.
+
+    :param values: names of the table, or metrics made with :func:`metric`.
+    :param task: of :data:`TASKS`; empty: any.
+    :raises UnknownName: for a name that is not in the table, with the nearest.
+    :raises UsageError: for a metric that means nothing for the task, or for no metric at all.
+
+    >>> metrics_of(["roc_auc", "roc_auc"])
+    (Metric('roc_auc', higher is better, needs scores),)
+    >>> metrics_of(["rmse"], task="binary")
+    Traceback (most recent call last):
+        ...
+    airflow_mlops.core.errors.UsageError: metric 'rmse' is for regression, not for binary
+    """
+    if isinstance(values, str | Metric):
+        values = (values,)
+    found: dict[str, Metric] = {}
+    for value in values:
+        if isinstance(value, Metric):
+            one = value
+        elif callable(value):
+            raise UsageError(f"wrap the function: metric({getattr(value, '__name__', 'f')}, higher_is_better=...)")
+        elif str(value) in METRICS:
+            one = METRICS[str(value)]
+        else:
+            raise UnknownName("metric", value, METRICS)
+        if task and task not in one.tasks:
+            raise UsageError(f"metric {one.name!r} is for {' and '.join(one.tasks)}, not for {task}")
+        if found.setdefault(one.name, one) != one:
+            raise UsageError(f"two metrics are called {one.name!r}")
+    if not found:
+        raise UsageError("at least one metric is needed")
+    return tuple(found.values())
+
+
+def unusable(output: Array, needs: str) -> str:
+    """Why a metric can not be computed from this output; empty where it can.
+
+    :param output: shape ``(n,)`` or ``(n, classes)``.
+    :param needs: one of :data:`NEEDS`.
+    """
+    import numpy as np
+
+    if output.dtype == object or output.dtype.kind not in "biuf":
+        return f"predictions are of type {output.dtype}, not numbers"
+    known: Array = np.isfinite(output)
+    bad = ~known.all(axis=1) if known.ndim == 2 else ~known
+    if count := int(bad.sum()):
+        return f"{count} of {len(output)} predictions are NaN or infinite"
+    if needs == "probabilities" and len(output) and (output.min() < -1e-6 or output.max() > 1 + 1e-6):
+        return f"probabilities lie between {output.min():g} and {output.max():g}, not within 0 and 1"
+    return ""
+
+
+def _undefined_warnings() -> tuple[type[Warning], ...]:
+    from sklearn.exceptions import UndefinedMetricWarning
+
+    return (UndefinedMetricWarning, RuntimeWarning)
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:200]
+
+
+class _Undefined(ValueError):
+    """A metric that these rows do not define."""
+
+
+def _sk(name: str, /, *, classes: int = 0, **options: Any) -> Callable[[Any, Any], Any]:
+    """scikit-learn's function of that name, imported when it is called."""
+
+    def function(y: Any, output: Any) -> Any:
+        import numpy as np
+        from sklearn import metrics
+
+        if classes and len(np.unique(y)) < classes:
+            raise _Undefined(f"{name.removesuffix('_score')} is not defined on one class")
+        return getattr(metrics, name)(y, output, **options)
+
+    function.__name__ = name
+    return function
+
+
+def _log_loss(y: Any, output: Any) -> Any:
+    import numpy as np
+    from sklearn import metrics
+
+    labels = np.arange(output.shape[1] if output.ndim == 2 else 2)
+    return metrics.log_loss(y, normalised(output), labels=labels)
+
+
+def normalised(output: Any) -> Any:
+    """Probabilities in double precision that stay within 0 and 1 and add up to 1 in each row."""
+    import numpy as np
+
+    output = np.asarray(output, dtype=float)
+    if output.ndim == 1:
+        return np.clip(output, 0, 1)
+    return output / output.sum(axis=1, keepdims=True)
+
+
+def _roc_auc_ovr(y: Any, output: Any) -> Any:
+    """Mean over the classes of the area under each one against the rest (macro, one-vs-rest).
+
+    A class without rows here has no area, and a mean without it would be of another quantity.
+    """
+    import numpy as np
+    from sklearn import metrics
+
+    present = np.bincount(y, minlength=output.shape[1])
+    if (present == 0).any() or (present == len(y)).any():
+        raise _Undefined("roc_auc_ovr is not defined: a class has no rows")
+    return float(np.mean([metrics.roc_auc_score(y == k, output[:, k]) for k in range(output.shape[1])]))
+
+
+def _ece(y: Any, output: Any) -> float:
+    r"""Expected calibration error: :math:`\sum_b \frac{n_b}{n} |\bar y_b - \bar p_b|` over 15 bins of equal width.
+
+    Binary: of P(positive) against the positives. Multiclass: of the greatest probability against being right.
+    Naeini, Cooper, Hauskrecht: Obtaining Well Calibrated Probabilities Using Bayesian Binning (AAAI 2015).
+    """
+    import numpy as np
+
+    bins, p, right = ece_rows(y, output)
+    gap = np.bincount(bins, weights=right - p, minlength=ECE_BINS)
+    return float(np.abs(gap).sum() / len(y))
+
+
+def ece_rows(y: Any, output: Any) -> tuple[Any, Any, Any]:
+    """Per row: its bin, its confidence, and whether the confident class was the true one."""
+    import numpy as np
+
+    if output.ndim == 2:
+        p, right = output.max(axis=1), (output.argmax(axis=1) == y).astype(float)
+    else:
+        p, right = output.astype(float), np.asarray(y, dtype=float)
+    bins = np.clip((p * ECE_BINS).astype(int), 0, ECE_BINS - 1)
+    return bins, p, right
+
+
+def _rmse(y: Any, output: Any) -> float:
+    from sklearn import metrics
+
+    return float(metrics.root_mean_squared_error(y, output))
+
+
+def _mape(y: Any, output: Any) -> float:
+    import numpy as np
+    from sklearn import metrics
+
+    if (np.asarray(y) == 0).any():
+        raise _Undefined("mape is not defined where the truth is zero")
+    return float(metrics.mean_absolute_percentage_error(y, output))
+
+
+def _r2(y: Any, output: Any) -> float:
+    import numpy as np
+    from sklearn import metrics
+
+    if len(y) < 2 or float(np.ptp(y)) == 0.0:
+        raise _Undefined("r2 is not defined where the truth is constant")
+    return float(metrics.r2_score(y, output))
+
+
+_BINARY, _CLASSES, _NUMBERS = ("binary",), ("binary", "multiclass"), ("regression",)
+
+
+def _up(function: Any, needs: str, tasks: tuple[str, ...], low: float = 0.0, high: float = 1.0) -> dict[str, Any]:
+    return {"function": function, "higher_is_better": True, "needs": needs, "tasks": tasks, "low": low, "high": high}
+
+
+def _down(function: Any, needs: str, tasks: tuple[str, ...], high: float = math.inf) -> dict[str, Any]:
+    return {"function": function, "higher_is_better": False, "needs": needs, "tasks": tasks, "low": 0.0, "high": high}
+
+
+METRICS: Mapping[str, Metric] = {
+    name: Metric(name=name, **row)
+    for name, row in {
+        # ranking the positives first
+        "roc_auc": _up(_sk("roc_auc_score", classes=2), "scores", _BINARY),
+        "average_precision": _up(_sk("average_precision_score", classes=2), "scores", _BINARY),
+        "roc_auc_ovr": _up(_roc_auc_ovr, "probabilities", ("multiclass",)),
+        # probabilities
+        "log_loss": _down(_log_loss, "probabilities", _CLASSES),
+        "brier": _down(_sk("brier_score_loss", pos_label=1), "probabilities", _BINARY, high=1.0),
+        "ece": _down(_ece, "probabilities", _CLASSES, high=1.0),
+        # labels
+        "accuracy": _up(_sk("accuracy_score"), "labels", _CLASSES),
+        "balanced_accuracy": _up(_sk("balanced_accuracy_score", classes=2), "labels", _CLASSES),
+        "mcc": _up(_sk("matthews_corrcoef"), "labels", _CLASSES, low=-1.0),
+        "f1": _up(_sk("f1_score"), "labels", _BINARY),
+        "precision": _up(_sk("precision_score"), "labels", _BINARY),
+        "recall": _up(_sk("recall_score"), "labels", _BINARY),
+        "f1_macro": _up(_sk("f1_score", average="macro"), "labels", ("multiclass",)),
+        "precision_macro": _up(_sk("precision_score", average="macro"), "labels", ("multiclass",)),
+        "recall_macro": _up(_sk("recall_score", average="macro"), "labels", ("multiclass",)),
+        # numbers
+        "mae": _down(_sk("mean_absolute_error"), "labels", _NUMBERS),
+        "mse": _down(_sk("mean_squared_error"), "labels", _NUMBERS),
+        "rmse": _down(_rmse, "labels", _NUMBERS),
+        "median_ae": _down(_sk("median_absolute_error"), "labels", _NUMBERS),
+        "mape": _down(_mape, "labels", _NUMBERS),
+        "r2": _up(_r2, "labels", _NUMBERS, low=-math.inf),
+    }.items()
+}
+"""Every metric that a policy can name. A user's own is made with :func:`metric`."""
