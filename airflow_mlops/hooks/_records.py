@@ -1,0 +1,190 @@
+"""The ledger: one finished MLflow run for every decision, check and evaluation, found again by its key."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_mlops.core.errors import UnknownName
+from airflow_mlops.core.records import KINDS, TAG, Record
+from airflow_mlops.core.results import JSON
+from airflow_mlops.hooks._base import HookBase, quoted
+
+BODY_TAG_LIMIT = 5000
+"""Characters of a body that are kept as a tag, so that one search returns the whole ledger; MLflow allows 8000."""
+
+BODY_FILE = "record.json"
+
+PAGE = 1000
+
+
+class Records(HookBase):
+    """Writing and reading :class:`~airflow_mlops.core.records.Record`."""
+
+    def record(
+        self,
+        record: Record,
+        *,
+        artifacts: Mapping[str, str | bytes] | None = None,
+        dag_run: Mapping[str, JSON] | None = None,
+    ) -> Record:
+        """Write a record, once: the same model, kind and key a second time returns what is stored.
+
+        :param record: without ``at`` it gets the time of writing.
+        :param artifacts: path in the run -> content, beside the body's ``record.json``.
+        :param dag_run: who wrote it (``_context.run_of``); kept as tags.
+        :return: the record as stored, with its ``run_id``.
+        :raises MlflowUnavailable: retry; a half-written run is never found and never counted.
+        """
+        if record.kind not in KINDS:
+            raise UnknownName("kind of record", record.kind, KINDS)
+        stored = self.find_record(record.model, record.kind, record.key)
+        if stored is not None:
+            return stored
+        at = record.at or dt.datetime.now(dt.UTC).isoformat()
+        record = dataclasses.replace(record, at=at)
+        with self.translating():
+            run = self.client.create_run(
+                self.experiment_id(record.model),
+                tags=record_tags(record, dag_run or {}),
+                run_name=f"{record.kind} {record.outcome} {record.subject}".strip(),
+            )
+            self.write(run.info.run_id, record, artifacts or {})
+            self.client.set_terminated(run.info.run_id, "FINISHED")
+        return dataclasses.replace(record, run_id=run.info.run_id)
+
+    def write(self, run_id: str, record: Record, artifacts: Mapping[str, str | bytes]) -> None:
+        """Metrics, body and artifacts of a record into a run that is there; what it has already is written over."""
+        with self.translating(), tempfile.TemporaryDirectory() as folder:
+            if record.metrics:
+                from mlflow.entities import Metric
+
+                now = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+                metrics = [Metric(metric_name(k), v, now, 0) for k, v in record.metrics.items()]
+                self.client.log_batch(run_id, metrics=metrics)
+            for path, content in {BODY_FILE: _json(record.body), **artifacts}.items():
+                target = Path(folder) / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.encode() if isinstance(content, str) else content)
+            self.client.log_artifacts(run_id, folder)
+
+    def find_record(self, model: str, kind: str, key: str) -> Record | None:
+        """The record with that key, or ``None``; of two that were written at once, the older."""
+        found = self._search(
+            model,
+            f"tags.`{TAG}kind` = {quoted(kind)} and tags.`{TAG}key` = {quoted(key)}",
+            limit=1,
+            order=["attributes.start_time ASC"],
+        )
+        return found[0] if found else None
+
+    def find_record_by_run(self, run_id: str) -> Record | None:
+        """The record that an MLflow run is, or ``None`` when there is no such run or it is no record."""
+        with self.absent_is_none():
+            run = self.client.get_run(run_id)
+            return self._of_run(run) if f"{TAG}kind" in run.data.tags else None
+        return None
+
+    def history(self, model: str, *, kinds: Sequence[str] = (), limit: int = 200) -> list[Record]:
+        """The newest records of a model, newest first (by ``at``, then by when they were written).
+
+        One search for any number of records. Records that two tasks wrote at once appear once.
+
+        :param kinds: only these; empty: all.
+        :param limit: at most so many.
+        """
+        for kind in kinds:
+            if kind not in KINDS:
+                raise UnknownName("kind of record", kind, KINDS)
+        only = f"tags.`{TAG}kind` = {quoted(kinds[0])}" if len(kinds) == 1 else f"tags.`{TAG}kind` LIKE '%'"
+        return self._search(
+            model,
+            only,
+            limit=limit,
+            order=[f"tags.`{TAG}at` DESC", "attributes.start_time DESC"],
+            kinds=tuple(kinds),
+        )
+
+    def _search(
+        self, model: str, only: str, *, limit: int, order: list[str], kinds: tuple[str, ...] = ()
+    ) -> list[Record]:
+        experiment = self.experiment_id(model, create=False)
+        if not experiment:
+            return []
+        where = f"attributes.status = 'FINISHED' and tags.`{TAG}model` = {quoted(model)} and {only}"
+        found: dict[tuple[str, str], Record] = {}
+        token = None
+        with self.translating():
+            while len(found) < limit:
+                page = self.client.search_runs(
+                    [experiment],
+                    where,
+                    max_results=PAGE if len(kinds) > 1 else min(PAGE, limit),
+                    order_by=order,
+                    page_token=token,
+                )
+                for run in page:
+                    tags = run.data.tags
+                    identity = (tags[TAG + "kind"], tags.get(TAG + "key", run.info.run_id))
+                    if (not kinds or identity[0] in kinds) and identity not in found and len(found) < limit:
+                        found[identity] = self._of_run(run)
+                token = page.token
+                if not token:
+                    break
+        return list(found.values())
+
+    def _of_run(self, run: Any) -> Record:
+        tags = run.data.tags
+        body = tags.get(TAG + "body")
+        return Record(
+            kind=tags[TAG + "kind"],
+            model=tags.get(TAG + "model", ""),
+            key=tags.get(TAG + "key", ""),
+            outcome=tags.get(TAG + "outcome", ""),
+            body=json.loads(body) if body else self.read_json(run.info.run_id, BODY_FILE) or {},
+            metrics=run.data.metrics,
+            subject=tags.get(TAG + "subject", ""),
+            at=tags.get(TAG + "at", ""),
+            backfill=tags.get(TAG + "backfill") == "true",
+            run_id=run.info.run_id,
+        )
+
+    def read_json(self, run_id: str, path: str) -> Any:
+        """A JSON artifact of a run, or ``None``; written by the part of the hook that knows artifacts."""
+        raise AssertionError("mixed in by Models")
+
+
+def record_tags(record: Record, dag_run: Mapping[str, JSON]) -> dict[str, str]:
+    """The tags of a record's run; the body is among them when it is short enough."""
+    tags = {
+        "kind": record.kind,
+        "model": record.model,
+        "key": record.key,
+        "outcome": record.outcome,
+        "subject": record.subject,
+        "at": record.at,
+        "backfill": "true" if record.backfill else "false",
+        **{name: str(dag_run[name]) for name in ("dag_id", "run_id", "task_id") if dag_run.get(name)},
+    }
+    body = _json(record.body)
+    if len(body) <= BODY_TAG_LIMIT:
+        tags["body"] = body
+    return {TAG + name: value for name, value in tags.items()}
+
+
+def metric_name(name: str) -> str:
+    """``name`` in the letters that MLflow allows for a metric.
+
+    >>> metric_name("roc_auc[carrier=UA]")
+    'roc_auc_carrier_UA_'
+    """
+    return "".join(c if c.isalnum() or c in "_-. /:" else "_" for c in name)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)

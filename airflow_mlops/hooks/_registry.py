@@ -1,0 +1,147 @@
+"""The registry: versions, aliases and tags, as :class:`~airflow_mlops.core.records.ModelVersion`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_mlops.core.errors import Conflict, UsageError
+from airflow_mlops.core.records import TAG, ModelVersion
+from airflow_mlops.core.results import JSON
+from airflow_mlops.hooks._base import HookBase, NotFound, quoted
+
+
+class Registry(HookBase):
+    """Reading and moving what the model registry holds."""
+
+    def version(self, model: str, version: str | int) -> ModelVersion | None:
+        """One version of a model, with its aliases, or ``None``."""
+        if not str(version).isdigit():
+            raise UsageError(f"a version of {model!r} is a number, got {version!r}; for an alias use by_alias()")
+        with self.absent_is_none():
+            return _version(self.client.get_model_version(model, str(version)))
+        return None
+
+    def by_alias(self, model: str, alias: str) -> ModelVersion | None:
+        """The version that an alias points at, or ``None`` when model or alias do not exist."""
+        with self.absent_is_none():
+            if alias not in _aliases(self.client.get_registered_model(model)):
+                return None
+            found = _version(self.client.get_model_version_by_alias(model, alias))
+            return dataclasses.replace(found, aliases=tuple(sorted({*found.aliases, alias})))
+        return None
+
+    def versions(self, model: str, limit: int = 50) -> list[ModelVersion]:
+        """The newest versions, newest first, each with its aliases."""
+        with self.absent_is_none():
+            aliases = _aliases(self.client.get_registered_model(model))
+            page = self.client.search_model_versions(
+                f"name = {quoted(model)}", max_results=limit, order_by=["version_number DESC"]
+            )
+            return [_version(v, aliases) for v in page]
+        return []
+
+    def find_version(self, model: str, training_key: str) -> ModelVersion | None:
+        """The version that a training with this key made, or ``None``; of several, the oldest."""
+        with self.translating():
+            page = self.client.search_model_versions(
+                f"name = {quoted(model)} and tag.`{TAG}training_key` = {quoted(training_key)}",
+                max_results=10,
+                order_by=["version_number ASC"],
+            )
+            ready = [v for v in page if str(v.status) == "READY"]
+        return self.version(model, ready[0].version) if ready else None
+
+    def set_alias(self, model: str, alias: str, version: str | int) -> None:
+        """Point an alias at a version; there is no compare-and-set in MLflow, so read it back.
+
+        :raises UsageError: when the version does not exist.
+        """
+        try:
+            with self.translating():
+                self.client.set_registered_model_alias(model, alias, str(version))
+        except NotFound as error:
+            raise UsageError(f"alias {alias!r} of {model!r} can't point at version {version}: {error}") from None
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away; one that is not there is already away."""
+        with self.absent_is_none():
+            self.client.delete_registered_model_alias(model, alias)
+
+    def tag_version(self, model: str, version: str | int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; names without a dot get this package's prefix ``mlops.``."""
+        try:
+            with self.translating():
+                for name, value in tags.items():
+                    self.client.set_model_version_tag(model, str(version), prefixed(name), str(value))
+        except NotFound as error:
+            raise UsageError(f"version {version} of {model!r} can't be tagged: {error}") from None
+
+    def models(self, limit: int = 1000) -> list[dict[str, JSON]]:
+        """Every registered model: ``{"name", "aliases": {alias: version}, "tags", "updated_at"}``, by name."""
+        found: list[dict[str, JSON]] = []
+        token = None
+        with self.translating():
+            while len(found) < limit:
+                page = self.client.search_registered_models(
+                    max_results=min(1000, limit - len(found)), order_by=["name ASC"], page_token=token
+                )
+                for model in page:
+                    aliases: dict[str, JSON] = dict(_aliases(model))
+                    found.append(
+                        {
+                            "name": model.name,
+                            "aliases": aliases,
+                            "tags": dict(model.tags or {}),
+                            "updated_at": model.last_updated_timestamp or 0,
+                        }
+                    )
+                token = page.token
+                if not token:
+                    break
+        return found
+
+    def ensure_model(self, model: str) -> None:
+        """Register the name, when it is not registered yet."""
+        with self.absent_is_none():
+            self.client.get_registered_model(model)
+            return
+        try:
+            with self.translating():
+                self.client.create_registered_model(model)
+        except Conflict:
+            pass  # another task was a moment faster
+
+
+def prefixed(name: str) -> str:
+    """A tag's name, with this package's prefix unless it has one of its own.
+
+    >>> prefixed("pinned"), prefixed("mlops.pinned"), prefixed("team.owner")
+    ('mlops.pinned', 'mlops.pinned', 'team.owner')
+    """
+    return name if "." in name else TAG + name
+
+
+def _aliases(model: Any) -> dict[str, str]:
+    """Alias -> version as text: a dict in one store, a list of entities in another, ints or text within."""
+    raw = model.aliases or {}
+    if isinstance(raw, Mapping):
+        return {str(k): str(v) for k, v in raw.items()}
+    return {str(a.alias): str(a.version) for a in raw}
+
+
+def _version(value: Any, aliases: Mapping[str, str] | None = None) -> ModelVersion:
+    """``aliases`` where MLflow's answer has none of its own: a search leaves them empty."""
+    number = str(value.version)
+    own = tuple(str(a) for a in value.aliases or ())
+    return ModelVersion(
+        name=value.name,
+        version=number,
+        run_id=value.run_id or "",
+        source=value.source or "",
+        status=str(value.status or "READY"),
+        aliases=tuple(sorted(own or (a for a, v in (aliases or {}).items() if v == number))),
+        tags=value.tags or {},
+        created_at=int(value.creation_timestamp or 0),
+    )
