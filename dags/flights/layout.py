@@ -1,0 +1,113 @@
+"""Where the flights lie, and which month is meant.
+
+::
+
+    $flights_root/
+        landing/    what others deliver: flights-2013-05.csv, weather-2013-05.csv, outcomes-2013-04.csv,
+                    and, last of all, _SUCCESS-2013-05
+        features/   month=2013-05/flights.parquet     what is known two hours before each departure
+        labelled/   month=2013-04/flights.parquet     the same rows, and whether they arrived late
+        predictions/month=2013-05.parquet             what the champion said
+
+The root is the Airflow variable ``flights_root`` (or ``AIRFLOW_VAR_FLIGHTS_ROOT``); the URIs below are templates,
+so that nothing is looked up while a DAG file is parsed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+
+from airflow.sdk import Asset
+
+from airflow_mlops.core.datasets import DatasetRef
+
+MODEL = "flights_late"
+NO_MONTH = "1970-01"
+"""Stands for 'nothing is labelled yet': a month in which there are no flights."""
+KEY = ("date", "carrier", "flight", "origin")
+TARGET = "late"
+
+HOME = os.environ.get("AIRFLOW_HOME", "~/airflow")
+ROOT = f"{{{{ var.value.get('flights_root', '{HOME}/flights') }}}}"
+
+SUITES = Path(__file__).parent / "suites"
+
+FLIGHTS = Asset("flights")
+"""A month of flights is ready: its features, and the labels of the month before. Partitioned by month."""
+
+PREDICTIONS = Asset("flights_predictions")
+"""A month was scored. Partitioned by month."""
+
+RETRAINING = Asset("flights_retraining")
+"""Monitoring decided that the model has to be trained again. Partitioned by the month that showed it."""
+
+
+def landing(kind: str, month: str) -> DatasetRef:
+    """The delivered CSV of one kind and month; ``month`` may be a template."""
+    return DatasetRef(uri=f"{ROOT}/landing/{kind}-{month}.csv", name=f"{kind} {month}")
+
+
+def features(month: str) -> DatasetRef:
+    """The prepared partition of one month."""
+    return DatasetRef(uri=f"{ROOT}/features/month={month}/flights.parquet", name=f"flights {month}")
+
+
+def labelled(month: str = "*") -> DatasetRef:
+    """The flights whose arrival is known; of all months when none is named.
+
+    A flight that was cancelled or diverted never arrived: it has no label, and is no example of anything.
+    """
+    name = "labelled flights" if month == "*" else f"labelled flights {month}"
+    uri = f"{ROOT}/labelled/month={month}/flights.parquet"
+    return DatasetRef(uri=uri, name=name).where((TARGET, "is not null"))
+
+
+def predictions(month: str) -> DatasetRef:
+    """What was predicted for one month."""
+    return DatasetRef(uri=f"{ROOT}/predictions/month={month}.parquet", name=f"predictions {month}")
+
+
+# -- months, as the templates of the DAGs ask for them ----------------------------------------------------------
+
+
+def previous_month(month: str) -> str:
+    """The month before.
+
+    >>> previous_month("2013-01")
+    '2012-12'
+    """
+    return f"{_first(month) - dt.timedelta(days=1):%Y-%m}"
+
+
+def next_month(month: str) -> str:
+    """The month after.
+
+    >>> next_month("2013-12")
+    '2014-01'
+    """
+    return f"{_first(month) + dt.timedelta(days=31):%Y-%m}"
+
+
+def label_month(root: str, delivered: str | None = None) -> str:
+    """The newest month whose arrivals are known.
+
+    Labels come a month late: the delivery of May brings April's. A run without a partition, started by hand or by
+    the weekly sweep, takes what has been prepared so far.
+
+    :param root: the rendered ``flights_root``.
+    :param delivered: the partition of the run, ``"2013-05"``; empty: look what is there.
+    """
+    if delivered:
+        return previous_month(delivered)
+    found = sorted(p.parent.name.removeprefix("month=") for p in Path(root).glob("labelled/month=*/flights.parquet"))
+    return found[-1] if found else NO_MONTH
+
+
+def _first(month: str) -> dt.date:
+    return dt.datetime.strptime(month, "%Y-%m").replace(day=1).date()
+
+
+MACROS = {"previous_month": previous_month, "next_month": next_month, "label_month": label_month}
+"""Given to each DAG as ``user_defined_macros``."""
