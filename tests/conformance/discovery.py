@@ -109,4 +109,5 @@ def values() -> Iterator[type]:
 
 def top_level() -> list[str]:
     """Modules directly in the package."""
-    return [m.name for m in pkgutil.iter_modules(airflow_mlops.__path__) if not m.ispkg]
+    found = pkgutil.iter_modules(airflow_mlops.__path__, "airflow_mlops.")
+    return [m.name for m in found if not m.ispkg]
