@@ -1,0 +1,396 @@
+"""Drift: has the data become other than what the model was trained on, and does it matter.
+
+A column drifts when **two conditions hold together**: its p-value, corrected over everything that the check tests
+(Benjamini-Hochberg), is at most ``alpha``, *and* its effect size passes a floor. The first alone flags nothings in
+large batches, the second alone flags noise in small ones. The floor is the policy's or, where that is larger, what
+chance alone reaches in a batch of this size, found by drawing again from the two histograms.
+
+Everything is computed from two profiles: no row is read. The verdict is a function of both profiles' digests and the
+policy's: a check made again next year, over the same partition, says the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_cells, numeric_cells, unseen_rows
+from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, noise_floor
+from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, share_test, unseen_test
+from airflow_mlops.core.errors import PolicyError, UnknownName
+from airflow_mlops.core.policies import Policy, within
+from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
+
+if TYPE_CHECKING:
+    from airflow_mlops.core.columns import ColumnProfile
+    from airflow_mlops.core.profile import Profile
+
+SHARES: Mapping[str, float] = {"null_share": 0.02, "nonfinite_share": 0.001, "unseen_share": 0.01}
+"""Shares that are drift features of every column, with the least absolute change that matters."""
+
+RULES = ("any", "share", "importance")
+"""When the dataset has drifted: any column has, or at least a share of the columns, or of their importance."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriftPolicy(Policy):
+    """What counts as drift.
+
+    :param alpha: greatest chance that a check of *identical* distributions says drift, over all its columns.
+    :param numeric_test: one of :data:`~airflow_mlops.core.drift_tests.TESTS`.
+    :param categorical_test: likewise, for categories.
+    :param numeric_effect: one of :data:`~airflow_mlops.core.drift_statistics.EFFECTS`, whose floor must be passed.
+    :param categorical_effect: likewise, for categories.
+    :param floors: effect or share name -> floor, in place of the table's.
+    :param minimum_rows: rows below which nothing is said about a column, in either sample.
+    :param include: columns that are checked, as names or shell patterns; empty: all of the reference's.
+    :param exclude: columns that are not, after ``include``.
+    :param rule: one of :data:`RULES`.
+    :param share: for the rules ``share`` and ``importance``: drift from this share on, over 0 and up to 1.
+    :param new_columns: ``fail``, ``warn`` or ``ignore`` columns that the reference does not have.
+    :param replicates: batches drawn for the floor that chance sets.
+
+    >>> DriftPolicy.from_dict({"alpha": 0.01, "floors": {"psi": 0.2}}).floors["psi"]
+    0.2
+    """
+
+    alpha: float = 0.05
+    numeric_test: str = "anderson_darling"
+    categorical_test: str = "chi_square"
+    numeric_effect: str = "jensen_shannon"
+    categorical_effect: str = "jensen_shannon"
+    floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    minimum_rows: int = 30
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    rule: str = "any"
+    share: float = 0.3
+    new_columns: str = "warn"
+    replicates: int = 500
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        for name in ("include", "exclude"):
+            value = getattr(self, name)
+            set_(self, name, (value,) if isinstance(value, str) else tuple(value))
+        set_(self, "floors", {str(k): within(v, f"floor {k}", 0, math.inf) for k, v in self.floors.items()})
+        set_(self, "alpha", within(self.alpha, "alpha", 1e-9, 0.5))
+        set_(self, "share", within(self.share, "share", 1e-9, 1))
+        within(self.minimum_rows, "minimum_rows", 10, 1e9)
+        within(self.replicates, "replicates", 100, 100_000)
+        if self.rule not in RULES:
+            raise UnknownName("drift rule", self.rule, RULES)
+        if self.new_columns not in ("fail", "warn", "ignore"):
+            raise UnknownName("new_columns", self.new_columns, ("fail", "warn", "ignore"))
+
+    def watches(self, column: str) -> bool:
+        """Whether a column is checked."""
+        inside = not self.include or any(fnmatch.fnmatchcase(column, p) for p in self.include)
+        return inside and not any(fnmatch.fnmatchcase(column, p) for p in self.exclude)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Finding:
+    """One feature of one column, tested; its verdict has to wait for all the others."""
+
+    name: str
+    column: str
+    p_value: float
+    effect: float
+    floor: float
+    measure: str
+    details: dict[str, JSON]
+    cells: Cells | None = None
+    testable: bool = True
+
+
+def check_drift(
+    reference: Profile,
+    current: Profile,
+    policy: DriftPolicy | None = None,
+    *,
+    seed: int = 0,
+    subject: str = "",
+    importances: Mapping[str, float] | None = None,
+    effects: Mapping[str, Effect] = EFFECTS,
+    tests: Mapping[str, Test] = TESTS,
+) -> Report:
+    """Compare two profiles column by column.
+
+    :param reference: what is normal, as logged with the model; both must be counted in the same bins.
+    :param current: the batch that is judged.
+    :param seed: of the resampling behind the floors; part of what the verdict is a function of.
+    :param subject: what people call the batch.
+    :param importances: column -> weight >= 0, for the rule ``importance``.
+    :param effects: the table that the policy's names are looked up in, with one's own statistics.
+    :param tests: likewise for the tests.
+    :returns: a report of kind ``drift`` with a check for every feature of every column and one for the dataset.
+        ``PASSED`` says no drift, ``FAILED`` drift, ``INSUFFICIENT`` neither, ``ERROR`` that it could not be known.
+    :raises PolicyError: for a test or an effect that is not defined for its kind of column, or unknown.
+    """
+    policy = policy or DriftPolicy()
+    _known(policy, effects, tests)
+    inputs = {
+        "reference": reference.digest,
+        "current": current.digest,
+        "policy": digest(policy.digest, seed, dict(importances or {})),
+    }
+    watched = [c for c in reference.columns if policy.watches(c)]
+    checks = _schema(reference, current, watched, policy)
+    broken = {c.subject for c in checks if c.status in (Status.FAILED, Status.ERROR)}
+    pairs = [(reference.columns[c], current.columns[c]) for c in watched if c not in broken]
+    findings: list[_Finding] = []
+    if not watched:
+        checks.append(_check("columns", Status.ERROR, "", "the policy leaves no column of the reference to check"))
+    elif (few := min(reference.rows, current.rows)) < policy.minimum_rows:
+        which = "reference" if reference.rows < current.rows else "batch"
+        message = f"the {which} has {few} rows; {policy.minimum_rows} would be enough"
+        checks.append(
+            _check("rows", Status.INSUFFICIENT, "", message, observed=few, details={"enough": policy.minimum_rows})
+        )
+    else:
+        for pair in pairs:
+            found, other = _features(*pair, policy, effects, tests)
+            findings += found
+            checks += other
+        checks += _judge(findings, policy, effects, inputs)
+    checks, details = _conclude(checks, watched, policy, importances)
+    details |= {"rows": {"reference": reference.rows, "current": current.rows}, "alpha": policy.alpha}
+    return Report(kind="drift", subject=subject or current.name, checks=tuple(checks), inputs=inputs, details=details)
+
+
+def drifted_columns(report: Report) -> list[str]:
+    """The columns that drifted, the largest effect over its floor first."""
+    worst: dict[str, float] = {}
+    for check in report.checks:
+        if check.status is Status.FAILED and check.subject and check.name not in ("dataset", "new_column"):
+            excess = check.details.get("excess")
+            worst[check.subject] = max(worst.get(check.subject, 0.0), excess if isinstance(excess, float) else math.inf)
+    return sorted(worst, key=lambda c: (-worst[c], c))
+
+
+def figures(report: Report) -> dict[str, float]:
+    """The figures of a report that are worth a curve over time: shares and the largest effects."""
+    found: dict[str, float] = {}
+    for key in ("share_drifted", "columns_drifted"):
+        if isinstance(value := report.details.get(key), int | float):
+            found[key] = float(value)
+    for check in report.checks:
+        sizes = check.details.get("effects")
+        for name, size in sizes.items() if isinstance(sizes, Mapping) else ():
+            if isinstance(size, int | float):
+                found[f"max_{name}"] = max(found.get(f"max_{name}", 0.0), float(size))
+    return found
+
+
+def _known(policy: DriftPolicy, effects: Mapping[str, Effect], tests: Mapping[str, Test]) -> None:
+    for kind, name, table, what in (
+        (NUMERIC, policy.numeric_test, tests, "drift test"),
+        (CATEGORICAL, policy.categorical_test, tests, "drift test"),
+        (NUMERIC, policy.numeric_effect, effects, "drift effect"),
+        (CATEGORICAL, policy.categorical_effect, effects, "drift effect"),
+    ):
+        if name not in table:
+            raise UnknownName(what, name, table)
+        if kind not in table[name].kinds:
+            raise PolicyError(f"{what} {name!r} is not defined for {kind} columns")
+    for name in policy.floors:
+        if name not in effects and name not in SHARES:
+            raise UnknownName("drift floor", name, [*effects, *SHARES])
+
+
+def _schema(reference: Profile, current: Profile, watched: list[str], policy: DriftPolicy) -> list[Check]:
+    checks = []
+    for name in watched:
+        if name not in current.columns:
+            checks.append(_check("schema", Status.FAILED, name, "the column is gone", expected="present"))
+            continue
+        was, now = reference.columns[name], current.columns[name]
+        if was.kind != now.kind and now.valid and was.valid:
+            message = f"the column was {was.kind} ({was.type}) and is {now.kind} ({now.type})"
+            checks.append(_check("schema", Status.FAILED, name, message, observed=now.type, expected=was.type))
+    if policy.new_columns != "ignore":
+        severity = Severity.CRITICAL if policy.new_columns == "fail" else Severity.WARNING
+        new = [c for c in current.columns if c not in reference.columns and policy.watches(c)]
+        message = "the reference does not have this column"
+        checks += [_check("new_column", Status.FAILED, c, message, severity=severity) for c in new]
+    return checks
+
+
+def _features(
+    was: ColumnProfile,
+    now: ColumnProfile,
+    policy: DriftPolicy,
+    effects: Mapping[str, Effect],
+    tests: Mapping[str, Test],
+) -> tuple[list[_Finding], list[Check]]:
+    findings = [_share("null_share", was, was.nulls, was.count, now.nulls, now.count, policy)]
+    if was.nonfinite or now.nonfinite:
+        findings.append(_share("nonfinite_share", was, was.nonfinite, was.count, now.nonfinite, now.count, policy))
+    if not was.valid or not now.valid:
+        message = "no values to compare: " + (
+            "both have nulls only" if was.valid == now.valid else "one has nulls only"
+        )
+        return findings, [_check("distribution", Status.SKIPPED, was.name, message)]
+    if was.kind not in (NUMERIC, CATEGORICAL) or was.kind != now.kind:
+        return findings, []
+    if was.kind == CATEGORICAL and (unseen := unseen_rows(was, now)) is not None:
+        findings.append(_unseen(was, unseen, now.valid, policy))
+    few = min(was.valid, now.valid)
+    if few < policy.minimum_rows:
+        rows = was.count if was.valid <= now.valid else now.count
+        enough = math.ceil(policy.minimum_rows * rows / few)
+        return findings, [_insufficient(was.name, f"{few} values; {enough} rows would be enough", few, enough)]
+    try:
+        cells = (numeric_cells if was.kind == NUMERIC else categorical_cells)(was, now)
+    except TooFew as reason:
+        if reason.enough is None:
+            return findings, [_check("distribution", Status.SKIPPED, was.name, str(reason))]
+        message = f"{reason}; {reason.enough} rows would be enough"
+        return findings, [_insufficient(was.name, message, few, reason.enough)]
+    except NotComparable as reason:
+        return findings, [_check("distribution", Status.ERROR, was.name, str(reason))]
+    findings.append(_distribution(was, cells, policy, effects, tests))
+    return findings, []
+
+
+def _distribution(
+    was: ColumnProfile, cells: Cells, policy: DriftPolicy, effects: Mapping[str, Effect], tests: Mapping[str, Test]
+) -> _Finding:
+    kind = was.kind
+    name = policy.numeric_effect if kind == NUMERIC else policy.categorical_effect
+    test = policy.numeric_test if kind == NUMERIC else policy.categorical_test
+    r, c = cells.reference, cells.current
+    k = len(r)
+    sizes = {e: float(effect.function(r, c, cells)) for e, effect in effects.items() if kind in effect.kinds and k > 1}
+    if k == 1:
+        p_value, statistic = 1.0, 0.0
+    elif k == 2:
+        p_value, statistic, test = share_test(r[1], sum(r), c[1], sum(c)), sizes[name], "two_proportions"
+    else:
+        statistic, p_value = tests[test].function(r, c)
+    details: dict[str, JSON] = {"test": test, "statistic": statistic, "cells": k, "effects": dict(sizes)}
+    if kind == NUMERIC and k > 1:
+        details["ks_distance_error"] = ks_bound(r, c)
+    floor = policy.floors.get(name, effects[name].floor)
+    return _Finding("distribution", was.name, p_value, sizes.get(name, 0.0), floor, name, details, cells, k > 1)
+
+
+def _share(
+    name: str, was: ColumnProfile, hits: int, of: int, hits_now: int, of_now: int, policy: DriftPolicy
+) -> _Finding:
+    before, after = hits / of, hits_now / of_now
+    return _Finding(
+        name,
+        was.name,
+        share_test(hits, of, hits_now, of_now),
+        abs(after - before),
+        policy.floors.get(name, SHARES[name]),
+        "change",
+        {"reference": before, "current": after},
+        testable=0 < hits + hits_now < of + of_now,
+    )
+
+
+def _unseen(was: ColumnProfile, unseen: int, rows: int, policy: DriftPolicy) -> _Finding:
+    singles = sum(n == 1 for _, n in was.top)
+    doubles = sum(n == 2 for _, n in was.top)
+    expected = singles / was.valid
+    return _Finding(
+        "unseen_share",
+        was.name,
+        unseen_test(singles, doubles, was.valid, unseen, rows),
+        max(unseen / rows - expected, 0.0),
+        policy.floors.get("unseen_share", SHARES["unseen_share"]),
+        "change",
+        {"reference": expected, "current": unseen / rows},
+        testable=singles + unseen > 0,
+    )
+
+
+def _judge(
+    findings: list[_Finding], policy: DriftPolicy, effects: Mapping[str, Effect], inputs: Mapping[str, str]
+) -> list[Check]:
+    """Both conditions, once all p-values are there. Where nothing could differ (no nulls anywhere) nothing is tested."""
+    tested = [f for f in findings if f.testable]
+    adjusted = dict(zip(map(id, tested), benjamini_hochberg([f.p_value for f in tested]), strict=True))
+    checks = []
+    for f in findings:
+        corrected = adjusted.get(id(f), 1.0)
+        floor = f.floor
+        if corrected <= policy.alpha and f.effect >= floor and f.cells is not None:
+            seed = int(digest(dict(inputs), f.column), 16)
+            noise = noise_floor(
+                f.cells, effects[f.measure], alpha=policy.alpha, seed=seed, replicates=policy.replicates
+            )
+            floor = max(floor, noise)
+        drift = corrected <= policy.alpha and f.effect >= floor
+        details = {**f.details, "p_value": f.p_value, "corrected": corrected, "floor": floor, "measure": f.measure}
+        details["excess"] = f.effect / floor if floor > 0 else f.effect
+        checks.append(
+            _check(
+                f.name,
+                Status.FAILED if drift else Status.PASSED,
+                f.column,
+                f"{f.measure} {f.effect:.3g} (floor {floor:.3g}), corrected p {corrected:.2g}",
+                observed=f.effect,
+                expected=f"{f.measure} < {floor:.3g} or corrected p > {policy.alpha:g}",
+                details=details,
+            )
+        )
+    return checks
+
+
+def _conclude(
+    checks: list[Check], watched: list[str], policy: DriftPolicy, importances: Mapping[str, float] | None
+) -> tuple[list[Check], dict[str, JSON]]:
+    """The verdict over the columns, by the policy's rule; under a share no column stands in the way by itself."""
+    failed = {c.subject for c in checks if c.status is Status.FAILED and c.name != "new_column"} & set(watched)
+    weights = {c: float((importances or {}).get(c, 0.0)) if policy.rule == "importance" else 1.0 for c in watched}
+    total = sum(weights.values())
+    if policy.rule == "importance" and total <= 0:
+        checks = [*checks, _check("importances", Status.ERROR, "", "no checked column has an importance above 0")]
+    share = sum(weights[c] for c in failed) / total if total > 0 else 0.0
+    needed = policy.share if policy.rule != "any" else 0.0
+    drift = bool(failed) and share >= needed
+    details: dict[str, JSON] = {
+        "drift": drift,
+        "columns": len(watched),
+        "columns_drifted": len(failed),
+        "share_drifted": share,
+        "rule": policy.rule if policy.rule == "any" else f"{policy.rule} >= {policy.share:g}",
+    }
+    if policy.rule != "any":
+        # A vanished or retyped column stays critical: no share of drifted columns makes up for it.
+        checks = [
+            dataclasses.replace(c, severity=Severity.WARNING) if c.subject and c.name != "schema" else c for c in checks
+        ]
+    concluded = any(c.name == "distribution" and c.status in (Status.PASSED, Status.FAILED) for c in checks)
+    if not concluded:  # nothing but nulls was compared: that is not "no drift"
+        checks = [
+            dataclasses.replace(c, severity=Severity.CRITICAL) if c.status is Status.INSUFFICIENT else c for c in checks
+        ]
+    if any(c.status in (Status.PASSED, Status.FAILED) and c.name not in ("new_column", "schema") for c in checks):
+        message = f"{len(failed)} of {len(watched)} columns drifted ({share:.0%})"
+        status = Status.FAILED if drift else Status.PASSED
+        checks = [_check("dataset", status, "", message, observed=share, expected=str(details["rule"])), *checks]
+    return checks, details
+
+
+def _insufficient(column: str, message: str, seen: int, enough: int) -> Check:
+    return _check(
+        "distribution",
+        Status.INSUFFICIENT,
+        column,
+        message,
+        observed=seen,
+        details={"enough": enough},
+        severity=Severity.WARNING,
+    )
+
+
+def _check(name: str, status: Status, subject: str, message: str, **more: Any) -> Check:
+    return Check(name=name, status=status, subject=subject, message=message, **more)

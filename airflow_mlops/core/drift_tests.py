@@ -1,0 +1,247 @@
+"""Two samples, counted in the same cells: could their difference be chance.
+
+A **test** works on counts per cell and gives a two-sample p-value: the reference is a sample too. They are looked up in
+one table, :data:`TESTS`. How different the samples are is the business of ``drift_statistics``; a verdict needs both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from airflow_mlops.core.drift_statistics import CATEGORICAL, NUMERIC, Counts, cumulative_gap, ks_distance, shares
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Test:
+    """Whether the difference could be chance.
+
+    :param function: ``(reference counts, current counts) -> (statistic, two-sample p-value)``.
+    :param kinds: the kinds of columns it is defined for.
+    :param about: what it is, and where it comes from.
+    """
+
+    function: Callable[[Counts, Counts], tuple[float, float]]
+    kinds: tuple[str, ...]
+    about: str
+
+    __test__ = False  # pytest would take it for a class of tests
+
+
+def chi_square(reference: Counts, current: Counts) -> tuple[float, float]:
+    """Pearson's two-sample chi-square over ``k`` cells, ``k - 1`` degrees of freedom.
+
+    >>> statistic, p = chi_square([10, 20, 30], [20, 20, 20])
+    >>> round(statistic, 4), round(p, 4)
+    (5.3333, 0.0695)
+    """
+    import numpy as np
+    from scipy.stats import chi2
+
+    observed, expected = _table(reference, current)
+    statistic = float(((observed - expected) ** 2 / expected).sum())
+    return statistic, float(chi2.sf(statistic, np.shape(observed)[1] - 1))
+
+
+def g_test(reference: Counts, current: Counts) -> tuple[float, float]:
+    """The likelihood-ratio test over ``k`` cells, ``k - 1`` degrees of freedom; too lively on small counts."""
+    import numpy as np
+    from scipy.special import rel_entr
+    from scipy.stats import chi2
+
+    observed, expected = _table(reference, current)
+    statistic = max(float(2 * rel_entr(observed, expected).sum()), 0.0)
+    return statistic, float(chi2.sf(statistic, np.shape(observed)[1] - 1))
+
+
+def kolmogorov_smirnov(reference: Counts, current: Counts) -> tuple[float, float]:
+    """Kolmogorov-Smirnov from bins: the largest gap at the edges, with scipy's asymptotic two-sample p-value.
+
+    Looking only at the edges makes it smaller than on raw rows, never larger: the p-value errs to the safe side.
+    """
+    from scipy.stats import kstwo
+
+    m, n = float(sum(reference)), float(sum(current))
+    distance = float(ks_distance(reference, current))
+    return distance, float(min(max(kstwo.sf(distance, max(round(m * n / (m + n)), 1)), 0.0), 1.0))
+
+
+def ks_bound(reference: Counts, current: Counts) -> float:
+    """How far above the binned Kolmogorov-Smirnov distance the one on raw rows can be.
+
+    Inside a cell the reference can gain its whole share before the current batch gains any, or the other way round;
+    the cumulative shares at both ends of the cell limit it.
+
+    >>> round(ks_bound([25, 25, 25, 25], [25, 25, 25, 25]), 3)
+    0.25
+    """
+    import numpy as np
+
+    p, q = shares(reference), shares(current)
+    after = np.cumsum(p - q)
+    before = np.concatenate([[0.0], after[:-1]])
+    above = np.minimum(before + p, after + q)
+    below = np.minimum(-before + q, -after + p)
+    return float(max(above.max(), below.max()) - np.abs(after).max())
+
+
+def cramer_von_mises(reference: Counts, current: Counts) -> tuple[float, float]:
+    """Cramér-von Mises on grouped data; see :func:`anderson_darling` for the p-value."""
+    return _quadratic(reference, current, tails=False)
+
+
+def anderson_darling(reference: Counts, current: Counts) -> tuple[float, float]:
+    r"""Anderson-Darling on grouped data, two samples.
+
+    :math:`A^2 = \frac{mn}{m+n} \sum_{j<k} \frac{t_j (F_j - G_j)^2}{H_j (1 - H_j)}` with the cumulative shares F and
+    G of the two samples, H of both together, and :math:`t_j` the mean share of the cells left and right of edge j.
+    For *these* cells its distribution under equality is a weighted sum of chi-squares, with the eigenvalues of the
+    covariance of F - G as weights: no error from binning, and ties are no trouble. (Choulakian, Lockhart & Stephens
+    1994, "Cramér-von Mises statistics for discrete distributions"; the tail by Kuonen 1999, "Saddlepoint
+    approximations for distributions of quadratic forms in normal variables".)
+
+    >>> anderson_darling([50, 50, 50, 50], [50, 50, 50, 50])
+    (0.0, 1.0)
+    """
+    return _quadratic(reference, current, tails=True)
+
+
+def _quadratic(reference: Counts, current: Counts, *, tails: bool) -> tuple[float, float]:
+    import numpy as np
+
+    r, c = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
+    m, n = r.sum(), c.sum()
+    pooled = (r + c) / (m + n)
+    cumulative = np.cumsum(pooled)[:-1]
+    weights = (pooled[:-1] + pooled[1:]) / 2
+    if tails:
+        weights = weights / (cumulative * (1 - cumulative))
+    statistic = float(m * n / (m + n) * (weights * cumulative_gap(r, c) ** 2).sum())
+    covariance = np.minimum.outer(cumulative, cumulative) - np.outer(cumulative, cumulative)
+    root = np.sqrt(weights)
+    eigenvalues = np.linalg.eigvalsh(covariance * np.outer(root, root))
+    return statistic, weighted_chi_square_tail(statistic, eigenvalues.tolist())
+
+
+def weighted_chi_square_tail(value: float, weights: Sequence[float]) -> float:
+    r"""P(:math:`\sum_i w_i Z_i^2` > value) for independent standard normal Z and positive weights.
+
+    Saddlepoint approximation (Kuonen 1999), right to a few per cent of itself even far out in the tail.
+
+    >>> round(weighted_chi_square_tail(3.841, [1.0]), 2), round(weighted_chi_square_tail(18.307, [1.0] * 10), 3)
+    (0.05, 0.05)
+    """
+    import numpy as np
+    from scipy.optimize import brentq
+    from scipy.stats import chi2, norm
+
+    w = np.asarray(weights, dtype=float)
+    w = w[w > w.max(initial=0.0) * 1e-12]
+    if value <= 0 or w.size == 0:
+        return 1.0
+    w, value = w / w.max(), value / float(w.max())
+    if np.ptp(w) < 1e-9:
+        return float(chi2.sf(value, w.size))
+
+    def slope(t: float) -> float:
+        return float((w / (1 - 2 * t * w)).sum()) - value
+
+    if abs(slope(0.0)) < 1e-6 * value:  # at the mean the formula is 0/0; step aside by less than it is exact
+        value *= 1 + 1e-4
+    low = -w.size / (2 * value) - 1.0
+    t = brentq(slope, low, 0.5 - 1e-12, xtol=1e-13) if slope(0.5 - 1e-12) > 0 else 0.5 - 1e-12
+    cumulant = -0.5 * float(np.log1p(-2 * t * w).sum())
+    bend = 2 * float((w**2 / (1 - 2 * t * w) ** 2).sum())
+    root = math.copysign(math.sqrt(max(2 * (t * value - cumulant), 0.0)), t)
+    if abs(root) < 1e-8:
+        return 0.5
+    return float(min(max(norm.sf(root + math.log(t * math.sqrt(bend) / root) / root), 0.0), 1.0))
+
+
+def _table(reference: Counts, current: Counts) -> tuple[Any, Any]:
+    import numpy as np
+
+    observed = np.stack([np.asarray(reference, dtype=float), np.asarray(current, dtype=float)])
+    observed = observed[:, observed.sum(axis=0) > 0]
+    return observed, np.outer(observed.sum(axis=1), observed.sum(axis=0)) / observed.sum()
+
+
+TESTS: Mapping[str, Test] = {
+    "anderson_darling": Test(
+        function=anderson_darling, kinds=(NUMERIC,), about="grouped two-sample Anderson-Darling; sees the tails"
+    ),
+    "cramer_von_mises": Test(
+        function=cramer_von_mises, kinds=(NUMERIC,), about="grouped two-sample Cramér-von Mises; sees the middle"
+    ),
+    "kolmogorov_smirnov": Test(
+        function=kolmogorov_smirnov, kinds=(NUMERIC,), about="largest gap at the bins' edges; errs to the safe side"
+    ),
+    "chi_square": Test(
+        function=chi_square, kinds=(NUMERIC, CATEGORICAL), about="Pearson's two-sample chi-square, small cells pooled"
+    ),
+    "g_test": Test(function=g_test, kinds=(NUMERIC, CATEGORICAL), about="likelihood ratio, small cells pooled"),
+}
+"""The tests by name."""
+
+
+def share_test(hits_reference: float, rows_reference: float, hits: float, rows: float) -> float:
+    """Two-sample p-value that two shares are equal: Fisher's exact test on small counts, else chi-square.
+
+    >>> share_test(0, 1000, 0, 100), share_test(0, 1000, 30, 100) < 1e-20
+    (1.0, True)
+    """
+    total = hits_reference + hits
+    if total in (0, rows_reference + rows) or not rows_reference or not rows:
+        return 1.0
+    smallest = min(total, rows_reference + rows - total) * min(rows_reference, rows) / (rows_reference + rows)
+    table = [hits_reference, rows_reference - hits_reference], [hits, rows - hits]
+    if smallest < 10 and rows_reference + rows < 10_000_000:
+        from scipy.stats import fisher_exact
+
+        return float(fisher_exact([[int(x) for x in row] for row in table])[1])
+    return chi_square(*table)[1]
+
+
+def unseen_test(singles: float, doubles: float, rows_reference: float, unseen: float, rows: float) -> float:
+    r"""One-sided p-value that there are more rows of unseen categories than the reference lets expect.
+
+    A new row is of a category that ``m`` rows have not shown with a probability of about ``singles / m`` (Good 1953,
+    "The population frequencies of species"), with variance :math:`(f_1 + 2 f_2) / m^2`. Where that is a handful of rows
+    the hypergeometric tail counts instead; the larger p-value of the two is returned.
+
+    :param singles: categories seen once in the reference. :param doubles: seen twice.
+
+    >>> unseen_test(0, 0, 1000, 0, 100), unseen_test(50, 0, 50, 49, 50) > 0.5, unseen_test(0, 0, 1000, 20, 100) < 1e-10
+    (1.0, True, True)
+    """
+    from scipy.stats import hypergeom, norm
+
+    if unseen <= 0:
+        return 1.0
+    exact = float(hypergeom.sf(unseen - 1, rows_reference + rows, singles + unseen, rows))
+    share, expected = unseen / rows, singles / rows_reference
+    pooled = (unseen + singles) / (rows + rows_reference)
+    variance = pooled * (1 - pooled) / rows + (singles + 2 * doubles) / rows_reference**2
+    if singles == 0 or variance <= 0:
+        return exact
+    return max(exact, float(norm.sf((share - expected) / math.sqrt(variance))))
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Each p-value adjusted for the company it keeps: reject where it is at most alpha (Benjamini & Hochberg 1995).
+
+    Where nothing differs at all, the chance of even one rejection is at most alpha.
+
+    >>> [round(p, 3) for p in benjamini_hochberg([0.01, 0.04, 0.03, 0.5])]
+    [0.04, 0.053, 0.053, 0.5]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [1.0] * len(p_values)
+    least = 1.0
+    for rank in range(len(order), 0, -1):
+        i = order[rank - 1]
+        least = min(least, p_values[i] * len(order) / rank)
+        adjusted[i] = least
+    return adjusted
