@@ -1,0 +1,345 @@
+"""Making a version the champion, and going back: :func:`promote` and :func:`rollback`.
+
+Each is a loop of two halves: look and judge (:mod:`airflow_mlops.core.promotion`, plain values), then do the one step
+that follows (:mod:`airflow_mlops.core.succession`). Whatever a kill leaves behind is something that the next look sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_mlops.core.errors import Conflict
+from airflow_mlops.core.moves import Move, moved_by, moves_to, read_claims
+from airflow_mlops.core.promotion import (
+    PromotionRequest,
+    Refusal,
+    RollbackRequest,
+    Scene,
+    judge,
+    judge_rollback,
+)
+from airflow_mlops.core.records import CHAMPION, PREVIOUS_CHAMPION, ModelVersion, Record
+from airflow_mlops.core.results import JSON, Decision, digest
+from airflow_mlops.core.succession import Registry, Step, Succession
+
+LOOKS = 50
+"""How often a promotion looks again before it gives up; each look is one other move that got in between."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a promotion or a rollback ended.
+
+    :param decision: what happened or why nothing did.
+    :param refusals: empty when the alias is where it was asked to be.
+    :param version: the version that was asked for.
+    :param model_digest: of its files.
+    :param origin: the version that it replaced; empty for none.
+    :param moved: this move is in the ledger: whoever made it, others are to be told of it once.
+    """
+
+    decision: Decision
+    refusals: tuple[Refusal, ...] = ()
+    version: str = ""
+    model_digest: str = ""
+    origin: str = ""
+    moved: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the alias is not where it was asked to be."""
+        return bool(self.refusals)
+
+
+def _no_step(name: str) -> None:
+    """Nothing happens between the steps."""
+
+
+def promote(
+    registry: Registry,
+    request: PromotionRequest,
+    *,
+    dag_run: Mapping[str, JSON] | None = None,
+    at: str = "",
+    backfill: bool = False,
+    step: Step = _no_step,
+) -> Outcome:
+    """Make the version that passed the gate the champion, or say why not.
+
+    The same request again ends in the same state with the same record, whatever happened in between. A refusal
+    changes nothing, except that it finishes a move that somebody else had won and not completed.
+
+    :param registry: MLflow, as :class:`Registry`.
+    :param request: the gate's decision and the options.
+    :param dag_run: who asks; kept in the record.
+    :param at: ISO time of the data it is about; what the ledger is sorted by.
+    :param backfill: marks the record.
+    :param step: called after each step.
+    :raises Conflict: when :data:`LOOKS` other moves got in between.
+    """
+    act = Succession(registry, request.model, step)
+    for _ in range(LOOKS):
+        candidate = _find(registry, request.model, request.version)
+        champion = registry.by_alias(request.model, CHAMPION)
+        record = registry.find_record(request.model, "promotion", request.key)
+        claims = act.claims(request.judged_champion)
+        scene = Scene(champion=champion, candidate=candidate, claims=claims, recorded=record is not None)
+        judgement = judge(request, scene)
+        if judgement.step == "finish":
+            act.finish(request.judged_champion, claims[judgement.number])
+        elif judgement.step == "void":
+            why = "; ".join(r.message for r in judgement.refusals)
+            end = act.close(request.judged_champion, judgement.number, f"void {why}"[:500])
+            if end.startswith("void"):
+                return _refusal("promotion", request, judgement.refusals, champion, dag_run, act)
+        elif judgement.step == "claim":
+            act.complete(champion)
+            move = _promotion_move(request, registry, champion, candidate, dag_run, at, backfill)
+            act.intend(move)
+            act.claim(move, judgement.number)
+        else:
+            act.complete(champion)
+            if judgement.step == "refuse":
+                return _refusal("promotion", request, judgement.refusals, champion, dag_run, act)
+            return _promoted(request, record, champion, dag_run)
+    raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a promotion looked at it; retry")
+
+
+def _promotion_move(
+    request: PromotionRequest,
+    registry: Registry,
+    champion: ModelVersion | None,
+    candidate: ModelVersion | None,
+    dag_run: Mapping[str, JSON] | None,
+    at: str,
+    backfill: bool,
+) -> Move:
+    assert candidate is not None and request.gate is not None  # what "claim" means
+    origin = champion.version if champion else ""
+    previous = origin or _kept(registry.by_alias(request.model, PREVIOUS_CHAMPION), candidate.version)
+    replaces = f"version {origin}" if origin else "no champion"
+    decision = Decision(
+        kind="promotion",
+        model=request.model,
+        decision="promoted",
+        reasons=(f"version {candidate.version} passed gate {request.gate.key} and replaces {replaces}",),
+        evidence={
+            "version": candidate.version,
+            "model_digest": candidate.model_digest,
+            "replaces": origin or None,
+            "gate": request.gate.key,
+            "approval": request.approval.key if request.approval else None,
+            "data_until": candidate.tag("data_until") or None,
+            "replaced_data_until": (champion.tag("data_until") if champion else "") or None,
+            "allow_older": request.allow_older,
+            "run_id": candidate.run_id,
+        },
+        inputs=request.inputs,
+        decided_by=request.decided_by,
+        dag_run=dag_run or {},
+    )
+    return Move(
+        kind="promotion",
+        key=request.key,
+        model=request.model,
+        to=candidate.version,
+        to_digest=candidate.model_digest,
+        origin=origin,
+        previous=previous,
+        after=len(read_claims(registry.written(request.model, candidate.version), candidate.version)),
+        decision=decision.to_dict(),
+        at=at,
+        backfill=backfill,
+    )
+
+
+def rollback(
+    registry: Registry,
+    request: RollbackRequest,
+    *,
+    dag_run: Mapping[str, JSON] | None = None,
+    at: str = "",
+    decided_by: str = "",
+    step: Step = _no_step,
+) -> Outcome:
+    """Make the previous or a named version the champion again, and pin the one that is left.
+
+    Effectively once for the same request: the version to leave and the one to go to are chosen once and
+    kept with the intent, so that a retry does not go back one further.
+
+    :param registry: MLflow, as :class:`Registry`.
+    :param request: where to, why, and who asks.
+    :param dag_run: who asks; kept in the record.
+    :param at: ISO time of the data it is about; what the ledger is sorted by, and when the pin was set.
+    :param decided_by: a person or a guard; empty: the task.
+    :param step: called after each step.
+    :raises Conflict: when :data:`LOOKS` other moves got in between.
+    """
+    act = Succession(registry, request.model, step)
+    for _ in range(LOOKS):
+        record = registry.find_record(request.model, "rollback", request.key)
+        champion = registry.by_alias(request.model, CHAMPION)
+        if record is not None:
+            act.complete(champion)
+            return _rolled_back(record)
+        move = _intended_rollback(registry, request)
+        if move is None:
+            act.complete(champion)
+            to = request.to_version or act.alias(PREVIOUS_CHAMPION)
+            target = _find(registry, request.model, to)
+            refusals = judge_rollback(request, champion, target, to)
+            if refusals or champion is None or target is None:
+                return _refusal("rollback", request, refusals, champion, dag_run, act)
+            move = _rollback_move(request, registry, champion, target, dag_run, at, decided_by)
+            act.intend(move)
+        claims = act.claims(move.origin)
+        mine = next((c for c in claims if c.key == move.key), None)
+        other = next((c for c in claims if not c.end and c.key != move.key), None)
+        if mine is not None and mine.void:
+            return _refusal("rollback", request, (_gone(move, champion, mine.end),), champion, dag_run, act)
+        if mine is not None or other is not None:
+            act.finish(move.origin, mine or other)  # type: ignore[arg-type]
+        elif champion is None or champion.version != move.origin:
+            act.complete(champion)
+            return _refusal("rollback", request, (_gone(move, champion, ""),), champion, dag_run, act)
+        else:
+            act.claim(move, len(claims))
+    raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a rollback looked at it; retry")
+
+
+def _gone(move: Move, champion: ModelVersion | None, end: str) -> Refusal:
+    now = f"version {champion.version}, by {moved_by(champion)}" if champion else "missing"
+    message = (
+        f"version {move.origin} was to be left for {move.to}; the champion is now {now}{f' ({end})' if end else ''}"
+    )
+    return Refusal(code="champion_moved", message=message)
+
+
+def _intended_rollback(registry: Registry, request: RollbackRequest) -> Move | None:
+    for version in registry.versions(request.model, limit=1000):
+        for move in moves_to(version):
+            if move.key == request.key:
+                return move
+    return None
+
+
+def _rollback_move(
+    request: RollbackRequest,
+    registry: Registry,
+    champion: ModelVersion,
+    target: ModelVersion,
+    dag_run: Mapping[str, JSON] | None,
+    at: str,
+    decided_by: str,
+) -> Move:
+    decision = Decision(
+        kind="rollback",
+        model=request.model,
+        decision="rolled_back",
+        reasons=(request.reason or "no reason was given",),
+        evidence={
+            "version": target.version,
+            "model_digest": target.model_digest,
+            "replaces": champion.version,
+            "pinned": champion.version if request.pin else None,
+            "to_version": request.to_version or None,
+        },
+        inputs=request.inputs,
+        decided_by=decided_by or "task",
+        dag_run=dag_run or {},
+    )
+    when = f" at {at}" if at else ""
+    return Move(
+        kind="rollback",
+        key=request.key,
+        model=request.model,
+        to=target.version,
+        to_digest=target.model_digest,
+        origin=champion.version,
+        previous=_before(registry, target, champion.version) if request.pin else champion.version,
+        after=len(read_claims(registry.written(request.model, target.version), target.version)),
+        pin=f"{request.reason or 'rolled back'} (rollback {request.key}{when})" if request.pin else "",
+        decision=decision.to_dict(),
+        at=at,
+    )
+
+
+def _before(registry: Registry, target: ModelVersion, leaving: str) -> str:
+    """What the target replaced when it became champion: the next to go back to, never a pinned version."""
+    for move in reversed([m for m in moves_to(target) if m.done and m.origin not in ("", leaving)]):
+        found = registry.version(target.name, move.origin)
+        if found is not None and not found.tag("pinned"):
+            return found.version
+    return ""
+
+
+def _rolled_back(record: Record) -> Outcome:
+    decision = Decision.from_dict(record.body)
+    return Outcome(
+        decision=decision,
+        version=str(decision.evidence.get("version") or ""),
+        model_digest=str(decision.evidence.get("model_digest") or ""),
+        origin=str(decision.evidence.get("replaces") or ""),
+        moved=True,
+    )
+
+
+def _find(registry: Registry, model: str, version: str) -> ModelVersion | None:
+    """A version by its number; what is no number is no version."""
+    return registry.version(model, version) if version.isdigit() else None
+
+
+def _kept(version: ModelVersion | None, to: str) -> str:
+    return version.version if version and version.version != to else ""
+
+
+def _promoted(request: PromotionRequest, record: Record | None, champion: ModelVersion | None, dag_run: Any) -> Outcome:
+    assert champion is not None  # what "already" means
+    if record is not None:
+        decision = Decision.from_dict(record.body)
+        origin = str(decision.evidence.get("replaces") or "")
+    else:
+        origin = ""
+        decision = Decision(
+            kind="promotion",
+            model=request.model,
+            decision="already_promoted",
+            reasons=(f"version {champion.version} is the champion already, by {moved_by(champion)}",),
+            evidence={"version": champion.version, "model_digest": champion.model_digest},
+            inputs=request.inputs,
+            decided_by=request.decided_by,
+            dag_run=dag_run or {},
+        )
+    return Outcome(
+        decision=decision,
+        version=champion.version,
+        model_digest=champion.model_digest,
+        origin=origin,
+        moved=record is not None,
+    )
+
+
+def _refusal(
+    kind: str,
+    request: PromotionRequest | RollbackRequest,
+    refusals: Sequence[Refusal],
+    champion: ModelVersion | None,
+    dag_run: Mapping[str, JSON] | None,
+    act: Succession,
+) -> Outcome:
+    seen = champion.version if champion else ""
+    decision = Decision(
+        kind=kind,
+        model=request.model,
+        decision="refused",
+        reasons=tuple(f"{r.code}: {r.message}" for r in refusals),
+        evidence={"codes": [r.code for r in refusals], "champion": seen or None, "request": dict(request.inputs)},
+        # Another key than the promotion's own: what was refused today may be promoted tomorrow.
+        inputs={**request.inputs, "refused": digest(sorted(r.code for r in refusals), seen)},
+        dag_run=dag_run or {},
+    )
+    act.registry.record(Record.of_decision(decision, subject=getattr(request, "version", "")))
+    act.step("refusal")
+    return Outcome(decision=decision, refusals=tuple(refusals))
