@@ -57,6 +57,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "asset-uris": [{"schemes": ["mlmodel"], "handler": "airflow_mlops.assets.sanitize_uri"}],
+        "executors": ["airflow_mlops.executors.PreloadedLocalExecutor"],
         "config": {"mlops": _CONFIG},
     }
 
@@ -130,6 +131,14 @@ _CONFIG: dict[str, Any] = {
             "version_added": "0.1.0",
             "type": "string",
             "example": "s3://models/mlflow",
+            "default": "",
+        },
+        "preload_modules": {
+            "description": "Modules that `airflow_mlops.executors.PreloadedLocalExecutor` imports before it forks its "
+            "workers, separated by commas: every task finds them imported.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "mlflow,mlflow.sklearn,sklearn.pipeline,pandas,duckdb",
             "default": "",
         },
     },
