@@ -86,36 +86,27 @@ def rare(y: Array, *, share: float = 0.05, rows: int = 100) -> bool:
     return bool(counts.min() < max(rows, share * len(y)))
 
 
-def paired(
-    metrics: Sequence[Metric],
-    y: Array,
-    outputs: Sequence[Mapping[str, Array]],
-    *,
-    replicates: int,
-    seed: int,
-    stratified: bool = False,
-) -> list[list[Array]]:
-    """Replicates of each metric for each model, on the same resamples of the same rows.
+def replicate(
+    statistics: Sequence[Statistic], n: int, *, replicates: int, seed: int, strata: Array | None = None
+) -> list[Array]:
+    """The figures of several statistics, all on the same resamples of the same rows.
 
-    :param metrics: what is computed.
-    :param y: the truth, shape ``(n,)``.
-    :param outputs: per model: ``needs`` -> what it says, shape ``(n,)`` or ``(n, classes)``.
+    :param statistics: of :func:`statistic`: one per metric and model.
+    :param n: rows.
     :param replicates: resamples.
     :param seed: same seed, same resamples.
-    :param stratified: draw within the classes of ``y``.
-    :returns: ``[model][metric]``, arrays of shape ``(replicates,)``, NaN where a resample does not define the metric.
+    :param strata: shape ``(n,)``, integers: draw within each.
+    :returns: per statistic an array of shape ``(replicates,)``, NaN where a resample does not define it.
     """
     import numpy as np
 
-    statistics = [[statistic(m, y, output[m.needs]) for m in metrics] for output in outputs]
-    figures = [[np.empty(replicates) for _ in metrics] for _ in outputs]
+    figures = [np.empty(replicates) for _ in statistics]
     done = 0
-    for counts in resamples(len(y), replicates, seed, y if stratified else None):
-        for row, computed in zip(statistics, figures, strict=True):
-            for one, into in zip(row, computed, strict=True):
-                with np.errstate(all="ignore"):
-                    into[done : done + len(counts)] = one(counts)
-        done += len(counts)
+    with np.errstate(all="ignore"):
+        for counts in resamples(n, replicates, seed, strata):
+            for one, into in zip(statistics, figures, strict=True):
+                into[done : done + len(counts)] = one(counts)
+            done += len(counts)
     return figures
 
 
@@ -196,9 +187,11 @@ def _average_precision(y: Array, score: Array) -> Statistic:
     def compute(counts: Array) -> Array:
         hits = np.add.reduceat(counts[:, positive], first, axis=1, dtype=np.int64)
         found = np.cumsum(hits, axis=1)
-        shown = found + _accumulated(counts[:, negative])[:, above]
+        misses = _accumulated(counts[:, negative])
+        shown = found + misses[:, above]
         precision = np.divide(found, shown, out=np.zeros(found.shape), where=shown > 0)
-        return _dot(hits, precision) / found[:, -1]
+        area = _dot(hits, precision) / found[:, -1]
+        return np.where(misses[:, -1] > 0, area, np.nan)
 
     return compute
 

@@ -1,0 +1,156 @@
+"""Figures and evidence from what the models said: the making of an :class:`~.evaluation.Evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from airflow_mlops.core.bootstrap import LEVELS, quantiles, rare, replicate, statistic
+from airflow_mlops.core.errors import UnknownName
+from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure, Slice
+from airflow_mlops.core.metrics import Metric, metrics_of
+from airflow_mlops.core.outputs import BASELINES, Outputs, Truth, baseline_of
+from airflow_mlops.core.results import JSON
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[Any]
+
+
+def evaluate(
+    *,
+    model_name: str,
+    truth: Truth,
+    metrics: Sequence[str | Metric],
+    candidate: Contender,
+    champion: Contender,
+    outputs: Mapping[str, Outputs],
+    slices: Mapping[str, Any] | None = None,
+    baseline: str = "",
+    replicates: int = 1000,
+    seed: int = 0,
+    data: Mapping[str, JSON] | None = None,
+    config: str = "",
+) -> Evaluation:
+    """Figures of all contenders on the same rows, with paired bootstrap evidence. Pure: same arguments, same value.
+
+    :param model_name: the registered model.
+    :param truth: the labels, ``n`` rows.
+    :param metrics: names of the table, or metrics of functions.
+    :param candidate: the version that wants to pass.
+    :param champion: the version it has to stand up to; in state ``missing`` when there is none.
+    :param outputs: ``candidate``, ``champion`` -> what they say; of those in state ``scored``.
+    :param slices: column -> its values, shape ``(n,)``.
+    :param baseline: of :data:`~.outputs.BASELINES`, or empty for none.
+    :param replicates: resamples for the evidence; 0 for none.
+    :param seed: of the resamples.
+    :param data: the resolved reference of the rows, as a dict.
+    :param config: digest of what was asked for.
+    :raises UnknownName: for a metric or baseline that is not known.
+    :raises UsageError: for a metric that means nothing for the task.
+    """
+    chosen = metrics_of(metrics, task=truth.task)
+    said = {who: out for who, out in outputs.items() if {"candidate": candidate, "champion": champion}[who].scored}
+    if baseline:
+        if baseline not in BASELINES:
+            raise UnknownName("baseline", baseline, BASELINES)
+        said["baseline"] = baseline_of(baseline, truth)
+    every, problems = _slices(slices or {}, len(truth.y))
+    return Evaluation(
+        model_name=model_name,
+        task=truth.task,
+        candidate=candidate,
+        champion=champion,
+        baseline=baseline,
+        metrics=_figures(chosen, truth, said, None, replicates, seed),
+        slices=tuple(
+            Slice(
+                by=by,
+                value=value,
+                rows=len(rows),
+                metrics=_figures(chosen, truth, said, rows, replicates, seed),
+            )
+            for by, value, rows in every
+        ),
+        slice_errors=problems,
+        data=data or {},
+        rows=len(truth.y),
+        dropped=truth.dropped,
+        config=config,
+    )
+
+
+def _slices(columns: Mapping[str, Any], n: int) -> tuple[list[tuple[str, str, Array]], dict[str, str]]:
+    import numpy as np
+    import pandas as pd
+
+    found: list[tuple[str, str, Array]] = []
+    problems: dict[str, str] = {}
+    for by, values in columns.items():
+        column = pd.Series(values).reset_index(drop=True)
+        if len(column) != n:
+            problems[by] = f"{len(column)} values for {n} rows"
+            continue
+        names = column.map(_text, na_action="ignore").astype(object).where(column.notna(), "null").astype(str)
+        codes, distinct = pd.factorize(names, sort=True)
+        if len(distinct) > MOST_SLICES:
+            problems[by] = f"{len(distinct)} different values; at most {MOST_SLICES} make slices: group them first"
+            continue
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes, minlength=len(distinct)))
+        parts = np.split(order, ends[:-1])
+        found.extend((by, str(name), rows) for name, rows in zip(distinct, parts, strict=True))
+    return found, problems
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():  # a column of integers that once held a null
+        return str(int(value))
+    return str(value)
+
+
+def _figures(
+    metrics: Sequence[Metric],
+    truth: Truth,
+    said: Mapping[str, Outputs],
+    rows: Array | None,
+    replicates: int,
+    seed: int,
+) -> tuple[Figure, ...]:
+    y = truth.y if rows is None else truth.y[rows]
+    figures: list[dict[str, Any]] = []
+    statistics: list[tuple[int, str, Any]] = []
+    for place, metric in enumerate(metrics):
+        found: dict[str, Any] = {"metric": metric.name, "direction": metric.direction, "errors": {}}
+        for who, out in said.items():
+            output = out.values.get(metric.needs)
+            if output is None:
+                found["errors"][who] = out.missing.get(metric.needs, f"the model gives no {metric.needs}")
+                continue
+            output = output if rows is None else output[rows]
+            found[who], why = metric.figure(y, output)
+            if why:
+                found["errors"][who] = why
+            elif replicates and who != "baseline":
+                statistics.append((place, who, statistic(metric, y, output)))
+        figures.append(found)
+    strata = y if truth.task != "regression" and len(y) and rare(y) else None
+    drawn = replicate([s for *_, s in statistics], len(y), replicates=replicates, seed=seed, strata=strata)
+    for (place, who, _), values in zip(statistics, drawn, strict=True):
+        figures[place][f"{who}_replicates"] = values
+    return tuple(_with_evidence(f, m, replicates) for f, m in zip(figures, metrics, strict=True))
+
+
+def _with_evidence(found: dict[str, Any], metric: Metric, replicates: int) -> Figure:
+    candidate, champion = found.pop("candidate_replicates", None), found.pop("champion_replicates", None)
+    if candidate is None:
+        return Figure(**found)
+    levels = list(map(str, LEVELS))
+    own = quantiles(candidate, higher_is_better=metric.higher_is_better)
+    found |= {"replicates": replicates, "candidate_quantiles": dict(zip(levels, own, strict=True))}
+    if champion is not None:
+        better = candidate - champion if metric.higher_is_better else champion - candidate
+        paired = quantiles(better, higher_is_better=True)
+        found["improvement_quantiles"] = dict(zip(levels, paired, strict=True))
+    return Figure(**found)
