@@ -1,0 +1,185 @@
+"""Moving the champion alias: :class:`PromoteModelOperator`, :class:`RollbackModelOperator`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_mlops.core.champion import Outcome, promote, rollback
+from airflow_mlops.core.errors import UsageError
+from airflow_mlops.core.promotion import PromotionRequest, RollbackRequest
+from airflow_mlops.core.results import JSON, digest
+from airflow_mlops.exceptions import PromotionRefused
+from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._events import emit_once, with_model_outlet, without_event
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_mlops.hooks.mlflow import MlflowHook
+
+
+class _MovesChampion(BaseOperator):
+    """What promotion and rollback share: a model, its asset as outlet, and how an outcome ends the task."""
+
+    ui_color = "#d7f0dd"
+
+    def __init__(
+        self, *, model_name: str, mlflow_conn_id: str = "mlflow_default", outlets: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(outlets=with_model_outlet(outlets, model_name), **kwargs)
+        self.model_name = model_name
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @cached_property
+    def hook(self) -> MlflowHook:
+        """MLflow through the connection."""
+        from airflow_mlops.hooks.mlflow import MlflowHook
+
+        return MlflowHook(self.mlflow_conn_id)
+
+    def _end(self, context: Context, outcome: Outcome) -> dict[str, JSON]:
+        decision = outcome.decision
+        for reason in decision.reasons:
+            self.log.info("%s of %s: %s: %s", decision.kind, self.model_name, decision.decision, reason)
+        result = publish(context, decision.to_dict())
+        if outcome.refused:
+            why = "\n".join(f"  {reason}" for reason in decision.reasons[:10])
+            raise PromotionRefused(
+                f"{decision.kind} of {self.model_name!r} refused, the champion is what it was:\n{why}", result
+            )
+        if outcome.moved:
+            extra: dict[str, JSON] = {
+                "kind": decision.kind,
+                "version": outcome.version,
+                "model_digest": outcome.model_digest,
+                "replaces": outcome.origin or None,
+            }
+            emit_once(self, context, self.model_name, decision.key, extra)
+        else:
+            without_event(self, self.model_name)
+        return result
+
+
+class PromoteModelOperator(_MovesChampion):
+    """Make the version that passed the gate the champion, effectively once.
+
+    The champion is read and compared with the one that the gate judged against, the alias is set, read back and
+    recorded, and the asset ``mlmodel://<model_name>`` gets one event. Killed anywhere and retried, it ends
+    in the same state; of two at once one wins, and the other is refused
+    (:mod:`airflow_mlops.core.succession` has the protocol and its limits).
+
+    Returns the :class:`~airflow_mlops.core.results.Decision` as a dict: ``"promoted"``, or ``"already_promoted"`` where
+    somebody else had made the same version the champion; ``evidence["version"]`` is the champion.
+
+    :param model_name: the registered model. A plain name makes ``mlmodel://<name>`` an outlet of the task; a template
+        emits through the asset alias ``mlmodel`` instead. (templated)
+    :param gate: the gate's decision: the XCom of a ``GateOperator``. Without one nothing is promoted. (templated)
+    :param approval: the decision of an approval, needed where the gate says ``require_approval``. (templated)
+    :param allow_older: promote although the candidate was trained on older data than the champion, or on data whose
+        age is not known on either side.
+    :param mlflow_conn_id: the MLflow connection.
+    :raises PromotionRefused: not retried; the champion is what it was, and the refusal is recorded.
+    :raises MlflowUnavailable: retried.
+    """
+
+    template_fields: Sequence[str] = ("model_name", "gate", "approval", "allow_older", "mlflow_conn_id")
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        gate: Mapping[str, Any] | str | None,
+        approval: Mapping[str, Any] | str | None = None,
+        allow_older: bool | str = False,
+        mlflow_conn_id: str = "mlflow_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model_name=model_name, mlflow_conn_id=mlflow_conn_id, **kwargs)
+        self.gate = gate
+        self.approval = approval
+        self.allow_older = allow_older
+
+    def execute(self, context: Context) -> dict[str, JSON]:
+        """Judge, move, record, publish; see the class."""
+        request = PromotionRequest.of(
+            _named(self.model_name),
+            self.gate,
+            approval=self.approval,
+            allow_older=_flag("allow_older", self.allow_older),
+        )
+        outcome = promote(
+            self.hook,
+            request,
+            dag_run=run_of(context),
+            at=time_of(context),
+            backfill=is_backfill(context),
+        )
+        return self._end(context, outcome)
+
+
+class RollbackModelOperator(_MovesChampion):
+    """Make the previous or a named version the champion again, effectively once.
+
+    The version that is left is pinned, so that no loop promotes it again; taking the tag ``mlops.pinned`` off in
+    MLflow allows it again. A retried or cleared task does not go back one further: the
+    same DAG run, task and map index are the same rollback.
+
+    Returns the :class:`~airflow_mlops.core.results.Decision` as a dict; ``evidence["version"]`` is the champion.
+
+    :param model_name: the registered model, as in :class:`PromoteModelOperator`. (templated)
+    :param reason: why, in a sentence; kept in the record and in the pin. (templated)
+    :param to_version: where to; empty: the version that ``previous_champion`` names. (templated)
+    :param pin: whether to pin the version that is left. (templated)
+    :param mlflow_conn_id: the MLflow connection.
+    :raises PromotionRefused: there is nothing to go back to, or the champion moved meanwhile; nothing was changed.
+    :raises MlflowUnavailable: retried.
+    """
+
+    template_fields: Sequence[str] = ("model_name", "reason", "to_version", "pin", "mlflow_conn_id")
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        reason: str,
+        to_version: str | int = "",
+        pin: bool | str = True,
+        mlflow_conn_id: str = "mlflow_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model_name=model_name, mlflow_conn_id=mlflow_conn_id, **kwargs)
+        self.reason = reason
+        self.to_version = to_version
+        self.pin = pin
+
+    def execute(self, context: Context) -> dict[str, JSON]:
+        """Judge, move, pin, record, publish; see the class."""
+        who = run_of(context)
+        request = RollbackRequest(
+            model=_named(self.model_name),
+            request=digest({k: who.get(k) for k in ("dag_id", "run_id", "task_id", "map_index")}),
+            reason=str(self.reason or ""),
+            to_version=str(self.to_version or "").strip(),
+            pin=_flag("pin", self.pin),
+        )
+        return self._end(context, rollback(self.hook, request, dag_run=who, at=time_of(context)))
+
+
+def _named(model_name: Any) -> str:
+    if not isinstance(model_name, str) or not model_name.strip():
+        raise UsageError(f"model_name is the name of a registered model, got {model_name!r}")
+    return model_name
+
+
+def _flag(name: str, value: Any) -> bool:
+    """A flag as it is after rendering: ``True`` and ``"True"`` alike, and nothing that only looks like one."""
+    known = {"true": True, "false": False}
+    if isinstance(value, bool):
+        return value
+    if str(value).strip().lower() in known:
+        return known[str(value).strip().lower()]
+    raise UsageError(f"{name} is True or False, got {value!r}")
