@@ -5,12 +5,10 @@ from __future__ import annotations
 from airflow_mlops.core.errors import MlopsError
 from airflow_mlops.exceptions import MlflowUnavailable
 from airflow_mlops.hooks._claims import Claims
-from airflow_mlops.hooks._models import Models
-from airflow_mlops.hooks._records import Records
-from airflow_mlops.hooks._registry import Registry
+from airflow_mlops.hooks._training import Training
 
 
-class MlflowHook(Models, Records, Claims, Registry):
+class MlflowHook(Training, Claims):
     """MLflow through an Airflow connection, in this package's own values.
 
     Nothing of MLflow's global state is used or set: no tracking URI, no active run. Credentials are put on requests
