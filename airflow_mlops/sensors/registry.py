@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ModelAliasSensor(BaseSensorOperator):
     """Waits until a model's alias points where it is wanted: at a version, or away from one.
 
-    Sees moves that were made outside of Airflow too. Looks once before it defers. While MLflow does not answer it goes on
-    waiting, until ``timeout``. A model or an alias that does not exist is waited for.
+    Sees moves that were made outside of Airflow too. Looks once before it defers. While MLflow does not answer it
+    goes on waiting, until ``timeout``. A model or an alias that does not exist is waited for.
 
     Returns ``{"model_name", "alias", "version", "model_digest", "different_from"}``.
 
@@ -94,20 +94,20 @@ class ModelAliasSensor(BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         seen = self.poke(context)
-        if isinstance(seen, PokeReturnValue):
-            return seen.xcom_value
-        limit = dt.timedelta(seconds=self.timeout)
-        self.defer(
-            trigger=ModelAliasTrigger(
-                watch=self.watch().to_dict(),
-                mlflow_conn_id=self.mlflow_conn_id,
-                poll_interval=self.poke_interval,
-                deadline=(dt.datetime.now(dt.UTC) + limit).isoformat(),
-            ),
-            # The trigger ends itself, with its reason; Airflow's limit is for a triggerer that is not there.
-            timeout=limit + dt.timedelta(minutes=1),
-            method_name="execute_complete",
-        )
+        if not isinstance(seen, PokeReturnValue):
+            limit = dt.timedelta(seconds=self.timeout)
+            self.defer(
+                trigger=ModelAliasTrigger(
+                    watch=self.watch().to_dict(),
+                    mlflow_conn_id=self.mlflow_conn_id,
+                    poll_interval=self.poke_interval,
+                    deadline=(dt.datetime.now(dt.UTC) + limit).isoformat(),
+                ),
+                # The trigger ends itself, with its reason; Airflow's limit is for a triggerer that is not there.
+                timeout=limit + dt.timedelta(minutes=1),
+                method_name="execute_complete",
+            )
+        return seen.xcom_value
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the trigger saw becomes the result, or the failure that it reports."""

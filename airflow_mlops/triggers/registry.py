@@ -42,7 +42,7 @@ class ModelAliasTrigger(BaseTrigger):
         poll_interval: float = 60.0,
         deadline: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.watch = watch
         self.mlflow_conn_id = mlflow_conn_id
         self.poll_interval = poll_interval
@@ -78,7 +78,7 @@ class ModelAliasTrigger(BaseTrigger):
             self.log.exception("waiting for alias failed")
             reason = str(error) if isinstance(error, MlopsError) else type(error).__name__
             event = {"status": "error", "message": f"waiting for alias of {self.watch.get('model')!r}: {reason}"}
-        yield TriggerEvent(event)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _wait(self, watch: AliasWatch) -> dict[str, Any]:
         answered = True
