@@ -21,7 +21,7 @@ from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_ce
 from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, noise_floor
 from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, share_test, unseen_test
 from airflow_mlops.core.errors import PolicyError, UnknownName
-from airflow_mlops.core.policies import Policy, within
+from airflow_mlops.core.settings import Policy, within
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ def _unseen(was: ColumnProfile, unseen: int, rows: int, policy: DriftPolicy) -> 
 def _judge(
     findings: list[_Finding], policy: DriftPolicy, effects: Mapping[str, Effect], inputs: Mapping[str, str]
 ) -> list[Check]:
-    """Both conditions, once all p-values are there. Where nothing could differ (no nulls anywhere) nothing is tested."""
+    """Both conditions, once all p-values are there. Where nothing could differ, nothing is tested."""
     tested = [f for f in findings if f.testable]
     adjusted = dict(zip(map(id, tested), benjamini_hochberg([f.p_value for f in tested]), strict=True))
     checks = []

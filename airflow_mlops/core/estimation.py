@@ -1,0 +1,299 @@
+r"""Performance without labels: CBPE, confidence-based performance estimation.
+
+A calibrated probability says how often its rows are positive. So the expected confusion matrix of a batch is known
+before any label is: a row that is predicted positive with calibrated probability p is p of a true positive and
+1 - p of a false one. Metrics follow from the expected matrix, ranking metrics from rows that are split likewise.
+
+It sees a model that became less certain, and one whose inputs moved to where it is worse. It can **not** see that the
+same inputs now mean something else (concept drift): only labels show that. So an estimate is always called one, and a
+realised figure takes its place once there is one.
+
+Calibration is learnt where labels are known, on the holdout that the version was evaluated on. Sources: Garg et al.
+2022, "Leveraging unlabeled data to predict out-of-distribution performance" for the idea's reach and limits; NannyML's
+documentation for the name; Zadrozny & Elkan 2002 for isotonic calibration.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from airflow_mlops.core.errors import LabelError, UnknownName, UsageError
+from airflow_mlops.core.results import JSON, plain
+
+VERSION = 1
+"""Form of the calibration dict; another one is refused."""
+
+KNOTS = 200
+"""Knots that the calibration map keeps at most."""
+
+REPLICATES = 200
+
+
+def calibration_of(scores: Any, labels: Any, *, threshold: float = 0.5, seed: int = 0) -> dict[str, JSON]:
+    """What has to be remembered of a labelled holdout to estimate performance without labels.
+
+    :param scores: P(positive), shape ``(n,)``, within 0 and 1.
+    :param labels: 1 or true for positive, 0 or false for negative, shape ``(n,)``.
+    :param threshold: scores from here on count as predicted positive, where predictions are not given.
+    :param seed: of the resampling behind the sampling errors.
+    :returns: plain values: ``map`` (knots of the calibration), ``reference`` (metric -> realised figure),
+        ``estimated`` (metric -> what :func:`estimate` says of the same rows), ``row_error`` (metric -> sampling error
+        of one row: divide by the root of a batch's rows), ``rows``, ``positives``, ``calibrated``.
+    :raises UsageError: for scores outside 0 to 1 or shapes that differ.
+    :raises LabelError: where there is only one class, or labels are neither 0 nor 1.
+
+    >>> import numpy as np
+    >>> p = np.linspace(0.01, 0.99, 500)
+    >>> kept = calibration_of(p, np.random.default_rng(0).random(500) < p)
+    >>> abs(estimate(p, kept, ["roc_auc"])["roc_auc"]["value"] - kept["reference"]["roc_auc"]) < 0.02
+    True
+    """
+    import numpy as np
+
+    p, y = np.asarray(scores, dtype=float), np.asarray(labels)
+    _check_scores(p)
+    if y.shape != p.shape:
+        raise UsageError(f"scores have shape {p.shape} and labels {y.shape}; both must be (n,)")
+    if y.dtype == object or not np.isin(np.unique(y), (0, 1)).all():
+        raise LabelError("labels must be 1 (positive) or 0; encode them, and leave out rows without a label")
+    y = y.astype(int)
+    if y.min(initial=1) == y.max(initial=0):
+        raise LabelError("labels of both classes are needed to calibrate")
+    calibrated = _isotonic_is_better(p, y)
+    knots = _isotonic(p, y) if calibrated else [[0.0, 1.0], [0.0, 1.0]]
+    kept: dict[str, JSON] = {
+        "version": VERSION,
+        "method": "cbpe",
+        "calibrated": calibrated,
+        "map": plain(knots),
+        "threshold": float(threshold),
+        "rows": len(y),
+        "positives": int(y.sum()),
+    }
+    predicted = p >= threshold
+    kept["reference"] = _figures(p, y.astype(float), np.ones(len(y)), predicted, list(ESTIMATED))
+    kept["estimated"] = _figures(p, calibrate(p, kept), np.ones(len(y)), predicted, list(ESTIMATED))
+    kept["row_error"] = _row_errors(p, y, predicted, seed)
+    return kept
+
+
+def calibrate(scores: Any, calibration: Mapping[str, Any]) -> Any:
+    """Calibrated P(positive) of scores, shape ``(n,)``."""
+    import numpy as np
+
+    if calibration.get("version") != VERSION:
+        raise UsageError(
+            f"calibration of version {calibration.get('version')!r} is not readable by this release, which knows "
+            f"version {VERSION}; evaluate the model again"
+        )
+    x, y = calibration["map"]
+    return np.interp(np.asarray(scores, dtype=float), x, y)
+
+
+def estimate(
+    scores: Any,
+    calibration: Mapping[str, Any],
+    metrics: Iterable[str] = ("roc_auc",),
+    *,
+    weights: Any = None,
+    predicted: Any = None,
+) -> dict[str, dict[str, JSON]]:
+    """Expected metrics of a batch without labels.
+
+    :param scores: P(positive) of the batch, shape ``(n,)``.
+    :param calibration: what :func:`calibration_of` gave.
+    :param metrics: names of :data:`ESTIMATED`.
+    :param weights: rows behind each score; give the bins' counts here to estimate from a profile.
+    :param predicted: 1 or true where the model said positive; default: scores from the calibration's threshold on.
+    :returns: metric -> ``{"value", "error", "rows", "estimate": True}``; ``error`` is one standard error of *sampling*:
+        what the realised figure of as many rows would scatter by. ``value`` is null where the metric is not defined.
+    :raises UnknownName: for a metric that can not be estimated.
+    """
+    import numpy as np
+
+    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in wanted:
+        if name not in ESTIMATED:
+            raise UnknownName("metric that can be estimated", name, ESTIMATED)
+    s = np.asarray(scores, dtype=float)
+    _check_scores(s)
+    w = np.ones(len(s)) if weights is None else np.asarray(weights, dtype=float)
+    said = s >= calibration["threshold"] if predicted is None else np.asarray(predicted).astype(bool)
+    rows = float(w.sum())
+    values = _figures(s, calibrate(s, calibration), w, said, wanted)
+    errors = calibration["row_error"]
+    return {
+        name: {
+            "value": values[name],
+            "error": errors[name] / math.sqrt(rows) if errors.get(name) is not None and rows else None,
+            "rows": round(rows),
+            "estimate": True,
+        }
+        for name in wanted
+    }
+
+
+def scores_of(counts: Any, edges: Any) -> tuple[Any, Any]:
+    """Scores and weights from the bins of a score column's profile: each bin's rows at its middle.
+
+    >>> scores, weights = scores_of([10, 30], [0.5])
+    >>> scores.tolist(), weights.tolist()
+    ([0.25, 0.75], [10.0, 30.0])
+    """
+    import numpy as np
+
+    bounds = np.clip(np.concatenate([[0.0], np.asarray(edges, dtype=float), [1.0]]), 0.0, 1.0)
+    return (bounds[:-1] + bounds[1:]) / 2, np.asarray(counts, dtype=float)
+
+
+# --- expected metrics: p is P(positive) of a row, w its weight, said where it is predicted positive ---------------
+
+
+def _confusion(p: Any, w: Any, said: Any) -> tuple[float, float, float, float]:
+    yes, no = float((w * p)[said].sum()), float((w * (1 - p))[said].sum())
+    missed, right = float((w * p)[~said].sum()), float((w * (1 - p))[~said].sum())
+    return yes, no, missed, right
+
+
+def _of_confusion(formula: Callable[[float, float, float, float], float]) -> Callable[..., float]:
+    return lambda _s, p, w, said: formula(*_confusion(p, w, said))
+
+
+def _roc_auc(s: Any, p: Any, w: Any, _: Any) -> float:
+    """Rows split into a positive part p and a negative part 1 - p, ranked by score, ties half."""
+    import numpy as np
+
+    values, which = np.unique(s, return_inverse=True)
+    positive = np.bincount(which, weights=w * p, minlength=len(values))
+    negative = np.bincount(which, weights=w * (1 - p), minlength=len(values))
+    below = np.cumsum(negative) - negative
+    return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+
+
+def _average_precision(s: Any, p: Any, w: Any, _: Any) -> float:
+    import numpy as np
+
+    values, which = np.unique(-s, return_inverse=True)
+    hits = np.bincount(which, weights=w * p, minlength=len(values))
+    shown = np.bincount(which, weights=w, minlength=len(values))
+    found = np.cumsum(hits)
+    return float((hits * found / np.cumsum(shown)).sum() / found[-1])
+
+
+def _brier(s: Any, p: Any, w: Any, _: Any) -> float:
+    return float((w * (p * (1 - s) ** 2 + (1 - p) * s**2)).sum() / w.sum())
+
+
+def _log_loss(s: Any, p: Any, w: Any, _: Any) -> float:
+    import numpy as np
+
+    edge = np.finfo(float).eps
+    s = np.clip(s, edge, 1 - edge)
+    return float(-(w * (p * np.log(s) + (1 - p) * np.log1p(-s))).sum() / w.sum())
+
+
+def _mcc(tp: float, fp: float, fn: float, tn: float) -> float:
+    spread = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return (tp * tn - fp * fn) / math.sqrt(spread) if spread > 0 else 0.0
+
+
+ESTIMATED: Mapping[str, Callable[..., float]] = {
+    "roc_auc": _roc_auc,
+    "average_precision": _average_precision,
+    "brier": _brier,
+    "log_loss": _log_loss,
+    "accuracy": _of_confusion(lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn)),
+    "balanced_accuracy": _of_confusion(lambda tp, fp, fn, tn: (tp / (tp + fn) + tn / (tn + fp)) / 2),
+    "precision": _of_confusion(lambda tp, fp, fn, tn: tp / (tp + fp)),
+    "recall": _of_confusion(lambda tp, fp, fn, tn: tp / (tp + fn)),
+    "f1": _of_confusion(lambda tp, fp, fn, tn: 2 * tp / (2 * tp + fp + fn)),
+    "mcc": _of_confusion(_mcc),
+}
+"""The metrics that can be estimated for a binary classifier; the names and directions are those of the metric table."""
+
+
+def _figures(s: Any, p: Any, w: Any, said: Any, names: list[str]) -> dict[str, JSON]:
+    import numpy as np
+
+    values: dict[str, JSON] = {}
+    for name in names:
+        try:
+            with np.errstate(all="ignore"):
+                value = ESTIMATED[name](s, p, w, said)
+        except ZeroDivisionError:
+            value = math.nan
+        values[name] = value if math.isfinite(value) else None
+    return values
+
+
+def _row_errors(p: Any, y: Any, predicted: Any, seed: int) -> dict[str, JSON]:
+    """Standard error of one row, by resampling: the scatter of the figure times the root of the rows."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    rows = min(len(y), 20_000)
+    drawn: dict[str, list[float]] = {name: [] for name in ESTIMATED}
+    for _ in range(REPLICATES):
+        pick = rng.integers(0, len(y), rows)
+        for name, value in _figures(
+            p[pick], y[pick].astype(float), np.ones(rows), predicted[pick], list(drawn)
+        ).items():
+            if isinstance(value, float):
+                drawn[name].append(value)
+    return {
+        name: float(np.std(values) * math.sqrt(rows)) if len(values) > REPLICATES / 2 else None
+        for name, values in drawn.items()
+    }
+
+
+# --- calibration ------------------------------------------------------------------------------------------------
+
+
+def _isotonic(p: Any, y: Any) -> list[list[float]]:
+    """Knots of the non-decreasing step function nearest to the labels, joined by lines."""
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+
+    values, which, rows = np.unique(p, return_inverse=True, return_counts=True)
+    share = np.bincount(which, weights=y.astype(float)) / rows
+    fit = isotonic_regression(share, weights=rows.astype(float))
+    x = [float((values[a:b] * rows[a:b]).sum() / rows[a:b].sum()) for a, b in _blocks(fit.blocks)]
+    z = [float(fit.x[a]) for a, _ in _blocks(fit.blocks)]
+    if len(x) > KNOTS:
+        keep = np.unique(np.linspace(0, len(x) - 1, KNOTS).round().astype(int))
+        x, z = [x[i] for i in keep], [z[i] for i in keep]
+    return [x, z]
+
+
+def _blocks(starts: Any) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in itertools.pairwise(starts)]
+
+
+def _isotonic_is_better(p: Any, y: Any) -> bool:
+    """Whether calibration lowers the squared error on rows it was not learnt from; a good model is left as it is."""
+    import numpy as np
+
+    if len(y) < 100:
+        return False
+    before = after = 0.0
+    for fold in range(2):
+        out = np.arange(len(y)) % 2 == fold
+        if y[~out].min() == y[~out].max():
+            return False
+        knots = _isotonic(p[~out], y[~out])
+        before += float(((p[out] - y[out]) ** 2).sum())
+        after += float(((np.interp(p[out], knots[0], knots[1]) - y[out]) ** 2).sum())
+    return after < before
+
+
+def _check_scores(p: Any) -> None:
+    import numpy as np
+
+    if p.ndim != 1 or not len(p):
+        raise UsageError(f"scores must have shape (n,) with n > 0, got {p.shape}")
+    bad = int((~np.isfinite(p)).sum())
+    if bad or p.min() < 0 or p.max() > 1:
+        raise UsageError(f"scores must be probabilities within 0 and 1; {bad} of {len(p)} are not finite")

@@ -1,0 +1,415 @@
+"""Performance in production: realised once labels are there, estimated before.
+
+Three things keep an alarm from meaning something else. *Labels come late*: rows younger than the label lag are not
+judged, and below the coverage floor nothing is, because the labels that come first are not like the rest. *Samples
+scatter*: a figure fails only where its whole interval is past the bound, a drop only where it is both larger than
+allowed and more than chance. *Estimates are not observations*: they are named so in every check, and where a realised
+figure is there they are only recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_mlops.core.errors import PolicyError, UnknownName, UsageError
+from airflow_mlops.core.estimation import calibration_of, estimate
+from airflow_mlops.core.metrics import METRICS, Metric
+from airflow_mlops.core.settings import Policy, within
+from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, finite
+
+__all__ = [
+    "Bound",
+    "Figure",
+    "Labels",
+    "PerformancePolicy",
+    "calibration_of",
+    "check_performance",
+    "estimate",
+    "realised",
+]
+
+ESTIMATES = ("judge", "record", "ignore")
+"""What an estimate does while no realised figure is there: judged by the same bounds, only recorded, or left out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bound(Policy):
+    """What is demanded of one metric; at least one of the four.
+
+    :param lower: least value.
+    :param upper: greatest value.
+    :param max_drop: how much worse than the version's holdout figure is allowed, in the metric's unit, >= 0. "Worse"
+        knows the metric's direction.
+    :param max_relative_drop: likewise, as a share of the holdout figure's size, >= 0.
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+    max_drop: float | None = None
+    max_relative_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {k: v for k, v in self.to_dict().items() if v is not None}
+        if not given:
+            raise PolicyError(f"a bound needs at least one of {', '.join(self.to_dict())}")
+        for name, value in given.items():
+            within(value, name, 0 if "drop" in name else -math.inf, math.inf)
+            if finite(value) is None:
+                raise PolicyError(f"{name} must be finite")
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            raise PolicyError(f"lower {self.lower:g} is above upper {self.upper:g}: no figure can hold both")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerformancePolicy(Policy):
+    """What counts as good enough.
+
+    :param bounds: metric -> :class:`Bound` or its dict. Metrics without one are reported, not judged.
+    :param confidence: of the intervals, over 0.5 and below 1.
+    :param minimum_rows: labelled rows below which nothing is judged.
+    :param minimum_coverage: least share of the due rows that have a label, 0 to 1.
+    :param estimates: one of :data:`ESTIMATES`.
+    :param replicates: bootstrap resamples behind the intervals; 0: no intervals, the figure itself is judged.
+
+    >>> policy = PerformancePolicy(bounds={"roc_auc": {"lower": 0.6, "max_drop": 0.05}})
+    >>> PerformancePolicy.from_dict(policy.to_dict()) == policy
+    True
+    """
+
+    bounds: Mapping[str, Bound] = dataclasses.field(default_factory=dict)
+    confidence: float = 0.95
+    minimum_rows: int = 100
+    minimum_coverage: float = 0.9
+    estimates: str = "judge"
+    replicates: int = 200
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", {str(k): Bound.of(v) for k, v in self.bounds.items()})
+        within(self.confidence, "confidence", 0.5, 1 - 1e-9)
+        within(self.minimum_rows, "minimum_rows", 1, 1e12)
+        within(self.minimum_coverage, "minimum_coverage", 0, 1)
+        within(self.replicates, "replicates", 0, 100_000)
+        if self.estimates not in ESTIMATES:
+            raise UnknownName("estimates", self.estimates, ESTIMATES)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain values; of a bound only what it demands."""
+        plain = super().to_dict()
+        plain["bounds"] = {
+            name: {k: v for k, v in bound.to_dict().items() if v is not None} for name, bound in self.bounds.items()
+        }
+        return plain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels:
+    """How many labels there are, and what is wrong with them: what a join of predictions with labels found.
+
+    :param predictions: rows that were predicted.
+    :param due: of those, rows older than the label lag: their label should be there.
+    :param labelled: of those, rows that have one.
+    :param without_id: predictions whose key is null or missing.
+    :param repeated_ids: predictions whose key another prediction has too.
+    :param repeated: labels that say the same as an earlier one of the same key; counted once.
+    :param contradicting: keys whose labels differ.
+    """
+
+    predictions: int
+    due: int
+    labelled: int
+    without_id: int = 0
+    repeated_ids: int = 0
+    repeated: int = 0
+    contradicting: int = 0
+
+    @property
+    def coverage(self) -> float | None:
+        """Labelled rows as a share of the due ones; ``None`` where none is due."""
+        return self.labelled / self.due if self.due else None
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain values."""
+        return {**dataclasses.asdict(self), "coverage": self.coverage}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A metric's value and how sure it is.
+
+    :param value: ``None`` where there is none; ``why`` says why.
+    :param low: lower end of the interval. :param high: upper end.
+    :param error: standard error; gives the interval where ``low`` and ``high`` are not known.
+    :param estimated: whether no label was seen.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    error: float | None = None
+    why: str = ""
+    estimated: bool = False
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain values."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v not in (None, "")}
+
+
+def realised(
+    metrics: Iterable[Metric],
+    y: Any,
+    outputs: Mapping[str, Any],
+    *,
+    replicates: int = 200,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Metrics of labelled rows, with bootstrap intervals.
+
+    :param metrics: from the metric table, or a user's own.
+    :param y: the truth as the metrics want it, shape ``(n,)``.
+    :param outputs: ``labels`` / ``scores`` / ``probabilities`` -> what the model said; what is missing makes a figure
+        without a value, never one that is left out.
+    :param seed: of the resampling.
+    """
+    import numpy as np
+
+    from airflow_mlops.core.bootstrap import rare, replicate, statistic
+
+    found: dict[str, Figure] = {}
+    certain: dict[str, Any] = {}
+    for metric in metrics:
+        if metric.needs not in outputs:
+            found[metric.name] = Figure(value=None, why=f"{metric.name} needs {metric.needs}, which were not recorded")
+            continue
+        value, why = metric.figure(y, outputs[metric.needs])
+        found[metric.name] = Figure(value=value, why=why)
+        if value is not None and replicates:
+            certain[metric.name] = statistic(metric, y, outputs[metric.needs])
+    classes = "scores" in outputs or "probabilities" in outputs
+    strata = y if classes and certain and rare(y) else None
+    drawn = replicate(list(certain.values()), len(y), replicates=replicates, seed=seed, strata=strata)
+    for name, figures in zip(certain, drawn, strict=True):
+        known = figures[np.isfinite(figures)]
+        if len(known) > replicates / 2:
+            tail = (1 - confidence) / 2
+            low, high = (float(q) for q in np.quantile(known, [tail, 1 - tail]))
+            found[name] = dataclasses.replace(found[name], low=low, high=high, error=float(known.std()))
+    return found
+
+
+def check_performance(
+    policy: PerformancePolicy,
+    *,
+    labels: Labels,
+    observed: Mapping[str, Figure],
+    estimated: Mapping[str, Figure] | None = None,
+    reference: Mapping[str, float | None] | None = None,
+    reference_errors: Mapping[str, float | None] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    subject: str = "",
+    metrics: Mapping[str, Metric] = METRICS,
+) -> Report:
+    """Judge one batch of predictions.
+
+    :param labels: what the join found.
+    :param observed: metric -> realised figure; empty where no row is labelled.
+    :param estimated: metric -> estimated figure.
+    :param reference: metric -> figure of the version on its holdout; what a drop is measured from.
+    :param reference_errors: metric -> standard error of that figure.
+    :param inputs: name -> digest of everything the verdict is a function of; the policy's is added.
+    :param metrics: the table that says which direction is better.
+    :returns: a report of kind ``performance``; ``details["basis"]`` says ``realised``, ``estimated`` or ``none``.
+    """
+    checks = _labels(labels, policy)
+    usable = not any(c.blocks for c in checks)
+    broken = any(c.status is Status.ERROR for c in checks)
+    judged: Mapping[str, Figure] = observed if usable else {}
+    basis = "realised" if usable else "none"
+    if not usable and not broken and estimated and policy.estimates == "judge":
+        judged, basis = estimated, "estimated"
+        checks = [dataclasses.replace(c, severity=Severity.WARNING) if not c.passed else c for c in checks]
+    if basis != "none":
+        for name, bound in policy.bounds.items():
+            figure = judged.get(name)
+            if figure is None and basis == "estimated":
+                message = f"{name} can not be estimated without labels"
+                checks.append(Check(name="value", status=Status.SKIPPED, subject=name, message=message))
+                continue
+            figure = figure or Figure(value=None, why=f"{name} was not computed")
+            before = (reference or {}).get(name)
+            error = (reference_errors or {}).get(name)
+            checks += _bounded(name, figure, bound, policy, before, error, metrics)
+        if not policy.bounds:
+            checks += [_reported(name, figure) for name, figure in judged.items()]
+    details: dict[str, JSON] = {
+        "basis": basis,
+        "labels": labels.to_dict(),
+        "realised": {k: f.to_dict() for k, f in observed.items()},
+        "estimated": {k: f.to_dict() for k, f in (estimated or {}).items()} if policy.estimates != "ignore" else {},
+        "reference": dict(reference or {}),
+    }
+    return Report(
+        kind="performance",
+        subject=subject,
+        checks=tuple(checks),
+        inputs={**(inputs or {}), "policy": policy.digest},
+        details=details,
+    )
+
+
+def _labels(labels: Labels, policy: PerformancePolicy) -> list[Check]:
+    """What has to hold before a realised figure means anything."""
+    checks = []
+    for name, count, message in (
+        ("ids", labels.without_id, "predictions have no id and can't be joined with labels"),
+        ("repeated_ids", labels.repeated_ids, "predictions share an id with another one"),
+        ("contradicting_labels", labels.contradicting, "ids have labels that contradict one another"),
+    ):
+        if count:
+            checks.append(
+                Check(name=name, status=Status.ERROR, observed=count, expected="0", message=f"{count} {message}")
+            )
+    if labels.repeated:
+        message = f"{labels.repeated} labels are there more than once and say the same; each id counts once"
+        checks.append(
+            Check(
+                name="repeated_labels",
+                status=Status.FAILED,
+                severity=Severity.WARNING,
+                observed=labels.repeated,
+                expected="0",
+                message=message,
+            )
+        )
+    needed = max(policy.minimum_rows, math.ceil(policy.minimum_coverage * labels.due - 1e-9))
+    enough = labels.labelled >= needed
+    if not labels.due:
+        message = f"no row of {labels.predictions} is older than the label lag"
+    else:
+        message = f"{labels.labelled} of {labels.due} due rows have a label; {needed} are needed"
+    checks.append(
+        Check(
+            name="coverage",
+            status=Status.PASSED if enough else Status.INSUFFICIENT,
+            observed=labels.coverage,
+            expected=f"coverage >= {policy.minimum_coverage:g} and at least {policy.minimum_rows} rows",
+            message=message,
+            details={"enough": needed},
+        )
+    )
+    return checks
+
+
+def _bounded(
+    name: str,
+    figure: Figure,
+    bound: Bound,
+    policy: PerformancePolicy,
+    before: float | None,
+    before_error: float | None,
+    metrics: Mapping[str, Metric],
+) -> list[Check]:
+    prefix = "estimated_" if figure.estimated else ""
+    if finite(figure.value) is None or figure.value is None:
+        message = figure.why or f"{name} is not a finite number"
+        return [Check(name=f"{prefix}value", status=Status.ERROR, subject=name, message=message)]
+    checks = []
+    low, high = _interval(figure, policy.confidence)
+    details: dict[str, JSON] = {"low": low, "high": high, "estimated": figure.estimated}
+    word = "estimated " if figure.estimated else ""
+    if bound.lower is not None or bound.upper is not None:
+        least = -math.inf if bound.lower is None else bound.lower
+        most = math.inf if bound.upper is None else bound.upper
+        past = high < least or low > most
+        expected = " and ".join(
+            [f">= {least:g}"] * (bound.lower is not None) + [f"<= {most:g}"] * (bound.upper is not None)
+        )
+        near = "" if past or least <= figure.value <= most else ": past it, within its noise"
+        checks.append(
+            Check(
+                name=f"{prefix}value",
+                status=Status.FAILED if past else Status.PASSED,
+                subject=name,
+                observed=figure.value,
+                expected=f"{name} {expected}",
+                message=f"{word}{name} {figure.value:.4g} [{low:.4g}, {high:.4g}], bound {expected}{near}",
+                details=details,
+            )
+        )
+    if bound.max_drop is not None or bound.max_relative_drop is not None:
+        checks.append(_drop(name, figure, bound, policy, before, before_error, metrics, prefix))
+    return checks
+
+
+def _drop(
+    name: str,
+    figure: Figure,
+    bound: Bound,
+    policy: PerformancePolicy,
+    before: float | None,
+    before_error: float | None,
+    metrics: Mapping[str, Metric],
+    prefix: str,
+) -> Check:
+    if name not in metrics:
+        raise UnknownName("metric", name, metrics)
+    if before is None or finite(before) is None or figure.value is None:
+        message = f"there is no holdout figure of {name} to measure a drop from"
+        return Check(name=f"{prefix}drop", status=Status.ERROR, subject=name, message=message)
+    drop = before - figure.value if metrics[name].higher_is_better else figure.value - before
+    limits = [x for x in (bound.max_drop, _share_of(bound.max_relative_drop, before)) if x is not None]
+    allowed = min(limits)
+    error = math.hypot(_error(figure, policy.confidence), before_error or 0.0)
+    surely = drop - _z(policy.confidence) * error
+    failed = drop > allowed and surely > 0
+    return Check(
+        name=f"{prefix}drop",
+        status=Status.FAILED if failed else Status.PASSED,
+        subject=name,
+        observed=drop,
+        expected=f"{name} at most {allowed:.4g} worse than {before:.4g}",
+        message=f"{'estimated ' if prefix else ''}{name} {figure.value:.4g}, {drop:+.4g} worse than {before:.4g} "
+        f"on the holdout; {allowed:.4g} is allowed",
+        details={"reference": before, "surely": surely, "error": error, "estimated": figure.estimated},
+    )
+
+
+def _reported(name: str, figure: Figure) -> Check:
+    """A metric without a bound: a figure that is there passes, one that is not is an error."""
+    known = finite(figure.value) is not None
+    return Check(
+        name="estimated_value" if figure.estimated else "value",
+        status=Status.PASSED if known else Status.ERROR,
+        subject=name,
+        observed=figure.value,
+        message="no bound" if known else figure.why,
+    )
+
+
+def _share_of(share: float | None, of: float) -> float | None:
+    return None if share is None else share * abs(of)
+
+
+def _z(confidence: float) -> float:
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def _interval(figure: Figure, confidence: float) -> tuple[float, float]:
+    if figure.value is None:
+        raise UsageError("a figure without a value has no interval")
+    if figure.low is not None and figure.high is not None:
+        return figure.low, figure.high
+    reach = _z(confidence) * (figure.error or 0.0)
+    return figure.value - reach, figure.value + reach
+
+
+def _error(figure: Figure, confidence: float) -> float:
+    if figure.error is not None:
+        return figure.error
+    low, high = _interval(figure, confidence)
+    return (high - low) / (2 * _z(confidence))
