@@ -108,7 +108,12 @@ _MLFLOW_CONNECTION: dict[str, Any] = {
         "timeout": {
             "label": "Timeout (seconds)",
             "description": "After how many seconds without an answer a request counts as failed.",
-            "schema": {"type": ["number", "null"], "minimum": 0},
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+        },
+        "max_retries": {
+            "label": "Retries",
+            "description": "How often the client repeats a request that failed in a way that may pass.",
+            "schema": {"type": ["integer", "null"], "minimum": 0},
         },
     },
 }

@@ -11,9 +11,8 @@ In Python::
         assert stack.wait_run("flights_train", run["dag_run_id"])["state"] == "success"
 
 Everything it writes is under ``root``: Airflow's home with its SQLite database, logs, MLflow's database. One small
-process, the keeper, leads a session of its own in which all components run. A task puts itself into another process
-group but stays in the session, so the session is what is stopped: asked first, then killed. When the process that
-used a ``Stack`` dies, however it dies, the keeper's standard input ends and it stops everything.
+process, the keeper, leads a session of its own in which all components run, and ends when its user does; see
+``dev/keeper.py``.
 """
 
 from __future__ import annotations
@@ -23,41 +22,47 @@ import contextlib
 import json
 import os
 import secrets
-import signal
+import shlex
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 REPO = Path(__file__).resolve().parent.parent
+if str(REPO) not in sys.path:
+    sys.path.insert(0, str(REPO))
+
+from dev.client import Client, StackError, request  # noqa: E402
+from dev.keeper import end_session, members  # noqa: E402
+
 COMPONENTS: dict[str, list[str]] = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-FINISHED = ("success", "failed")
+_MLFLOW_TABLES = """
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore("sqlite:///" + sys.argv[1], sys.argv[1].replace("mlflow.db", "artifacts"))
+"""
 PRELOAD = "mlflow,mlflow.sklearn,sklearn.pipeline,sklearn.ensemble,pandas,pyarrow.parquet,duckdb"
 
 
-class StackError(RuntimeError):
-    """The stack did not start, died, or answered with an error."""
-
-
-class Stack:
+class Stack(Client):
     """One local Airflow.
 
     :param root: the folder it lives in; made when missing, kept when it stops.
     :param dags: the DAGs folder.
     :param env: further environment of every component, for example connections.
     :param tasks: tasks that run at once. SQLite stalls when many do.
+    :param mlflow_server: run ``mlflow server`` as well, on the same SQLite file, and point ``mlflow_default`` at it;
+        otherwise tasks open the file themselves, which is faster to start.
     :param say: called with a line of text when something happens.
     """
 
@@ -68,18 +73,17 @@ class Stack:
         env: Mapping[str, str] | None = None,
         *,
         tasks: int = 3,
+        mlflow_server: bool = False,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.root = Path(root).resolve()
         self.dags = Path(dags).resolve()
         self.env = dict(env or {})
         self.tasks = tasks
+        self.mlflow_url = f"http://127.0.0.1:{free_port()}" if mlflow_server else ""
         self.say = say
-        self.user = "admin"
-        self.password = ""
-        self.url = ""
+        super().__init__(user="admin")
         self._keeper: subprocess.Popen[bytes] | None = None
-        self._token = ""
 
     # Life ----------------------------------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{free_port()}"
         env = self.environment()
         self._write_shell_environment(env)
-        command = [sys.executable, str(Path(__file__).resolve()), "keep", str(self.root)]
+        command = [sys.executable, str(REPO / "dev" / "keeper.py"), str(self._write_plan())]
         with (self.logs / "keeper.log").open("wb") as log:
             self._keeper = subprocess.Popen(
                 command,
@@ -131,7 +135,8 @@ class Stack:
                 cwd=self.root,
                 start_new_session=True,
             )
-        state = {"session": self._keeper.pid, "url": self.url, "user": self.user, "password": self.password}
+        state = {n: getattr(self, n) for n in ("url", "mlflow_url", "user", "password")}
+        state["session"] = self._keeper.pid
         (self.root / "stack.json").write_text(json.dumps(state))
         (self.root / "stack.json").chmod(0o600)
         try:
@@ -205,115 +210,35 @@ class Stack:
             "LOGGING": {"BASE_LOG_FOLDER": self.home / "logs"},
             "MLOPS": {"PRELOAD_MODULES": PRELOAD},
         }
+        server = {"conn_type": "mlflow", "host": self.mlflow_url}
         env = {f"AIRFLOW__{s}__{k}": str(v) for s, options in settings.items() for k, v in options.items()}
         return {
             "AIRFLOW_HOME": str(self.home),
             "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH", "")])),
             "PYTHONUNBUFFERED": "1",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
             "GIT_PYTHON_REFRESH": "quiet",
+            **({"AIRFLOW_CONN_MLFLOW_DEFAULT": json.dumps(server)} if self.mlflow_url else {}),
             **env,
             **self.env,
         }
 
-    # The REST API --------------------------------------------------------------------------------------------
-
-    def token(self) -> str:
-        """A bearer token of the user; fetched once."""
-        if not self._token:
-            body = {"username": self.user, "password": self.password}
-            self._token = str(_request(f"{self.url}/auth/token", "POST", body)["access_token"])
-        return self._token
-
-    def api(self, method: str, path: str, json: Any = None, **query: Any) -> Any:
-        """Call Airflow's REST API.
-
-        :param method: ``GET``, ``POST``, ``PATCH``, ``DELETE``.
-        :param path: below ``/api/v2``, for example ``/dags``.
-        :param json: the body.
-        :param query: query parameters.
-        :return: the answer's JSON, ``None`` where there is none.
-        :raises StackError: for an answer that is not a success, with its text.
-        """
-        url = f"{self.url}/api/v2/{path.lstrip('/')}"
-        if query:
-            url += "?" + urllib.parse.urlencode(query, doseq=True)
-        return _request(url, method, json, self.token())
-
-    def wait_dags(self, *dag_ids: str, patience: float = 120) -> None:
-        """Wait until the dag-processor has read these DAGs.
-
-        :raises StackError: when one is missing after ``patience`` seconds; with the import errors.
-        """
-
-        def missing() -> set[str]:
-            found = self.api("GET", "/dags", limit=200)["dags"]
-            return set(dag_ids) - {d["dag_id"] for d in found}
-
-        if not self._until(lambda: not missing(), patience):
-            errors = self.api("GET", "/importErrors")["import_errors"]
-            raise StackError(f"DAGs not found: {sorted(missing())}; import errors: {errors}")
-
-    def trigger(self, dag_id: str, **body: Any) -> dict[str, Any]:
-        """Start a run by hand; ``conf=``, ``logical_date=``, ``dag_run_id=`` and the like go into the body."""
-        run: dict[str, Any] = self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, **body})
-        return run
-
-    def runs(self, dag_id: str = "~", **query: Any) -> list[dict[str, Any]]:
-        """Runs of one DAG, or of all of them, oldest first."""
-        answer = self.api("GET", f"/dags/{dag_id}/dagRuns", **{"limit": 500, "order_by": "run_after", **query})
-        return list(answer["dag_runs"])
-
-    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """One run."""
-        found: dict[str, Any] = self.api("GET", f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}")
-        return found
-
-    def tasks_of(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The task instances of one run."""
-        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}/taskInstances"
-        return list(self.api("GET", path, limit=500)["task_instances"])
-
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """What a task returned."""
-        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}/taskInstances/{task_id}"
-        return self.api("GET", f"{path}/xcomEntries/{key}", deserialize="false", stringify="false")["value"]
-
-    def wait_run(self, dag_id: str, run_id: str, *, patience: float = 600) -> dict[str, Any]:
-        """Wait until a run has ended, well or badly, and return it.
-
-        :raises StackError: when it has not after ``patience`` seconds, or Airflow died meanwhile.
-        """
-        last: dict[str, Any] = {}
-
-        def ended() -> bool:
-            last.update(self.run(dag_id, run_id))
-            return last["state"] in FINISHED
-
-        if not self._until(ended, patience):
-            raise StackError(f"{dag_id} {run_id} is still {last.get('state')} after {patience:.0f} s")
-        return last
-
     # Parts ---------------------------------------------------------------------------------------------------
 
-    def _until(self, done: Callable[[], bool], patience: float, pause: float = 0.2) -> bool:
-        deadline = time.monotonic() + patience
-        while not done():
-            if self._keeper is not None and self._keeper.poll() is not None:
-                raise StackError(f"Airflow has died: {self._tail()}")
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(pause)
-        return True
+    def look_alive(self) -> None:
+        """Raise when a component has died."""
+        if self._keeper is not None and self._keeper.poll() is not None:
+            raise StackError(f"Airflow has died: {self._tail()}")
 
     def _wait_healthy(self, deadline: float) -> None:
         seen: set[str] = set()
 
         def healthy() -> bool:
             with contextlib.suppress(StackError, OSError):
-                answer = _request(f"{self.url}/api/v2/monitor/health", "GET")
+                answer = request(f"{self.url}/api/v2/monitor/health", "GET")
                 up = {n for n, part in answer.items() if part.get("status") == "healthy"}
                 for name in sorted(up - seen):
                     self.say(f"{name.replace('_', '-')} is healthy")
@@ -321,7 +246,7 @@ class Stack:
                 return {"metadatabase", "scheduler", "triggerer", "dag_processor"} <= up
             return False
 
-        if not self._until(healthy, deadline - time.monotonic()):
+        if not self.until(healthy, deadline - time.monotonic()):
             raise StackError(f"not healthy in time (healthy: {sorted(seen)}): {self._tail()}")
 
     def _tail(self) -> str:
@@ -354,96 +279,30 @@ class Stack:
     def _write_shell_environment(self, env: Mapping[str, str]) -> None:
         """``source .stack/environment`` makes the ``airflow`` command talk to this stack."""
         path = self.root / "environment"
-        path.write_text("".join(f"export {k}={_quoted(v)}\n" for k, v in sorted(env.items())))
+        path.write_text("".join(f"export {k}={shlex.quote(v)}\n" for k, v in sorted(env.items())))
         path.chmod(0o600)
 
+    def _write_plan(self) -> Path:
+        python = [sys.executable, "-m"]
+        store = self.home / "mlops" / "mlflow.db"
+        store.parent.mkdir(exist_ok=True)
+        before = {"migrate": [*python, "airflow", "db", "migrate"]}
+        if not store.exists():  # its tables take seconds to make, and the first task should not pay for them
+            before["mlflow-migrate"] = [sys.executable, "-c", _MLFLOW_TABLES, str(store)]
+        components = {name: [*python, "airflow", *rest] for name, rest in COMPONENTS.items()}
+        if self.mlflow_url:
+            port = str(urllib.parse.urlsplit(self.mlflow_url).port)
+            server = [*python, "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+            server += ["--backend-store-uri", f"sqlite:///{store}", "--serve-artifacts"]
+            components["mlflow"] = [*server, "--artifacts-destination", str(store.parent / "artifacts")]
+        path = self.root / "plan.json"
+        plan = {"logs": str(self.logs), "before": before, "components": components}
+        path.write_text(json.dumps(plan, indent=1))
+        return path
+
     def _adopt(self, state: Mapping[str, Any]) -> None:
-        self.url, self.user, self.password = state["url"], state["user"], state["password"]
-
-
-# The keeper: the leader of the session ---------------------------------------------------------------------------
-
-
-def keep(root: Path) -> int:
-    """Migrate, start the components, and stay until asked to stop or until one of them dies."""
-    asked = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, frame: asked.append(n))
-    airflow = [sys.executable, "-m", "airflow"]
-    with (root / "logs" / "migrate.log").open("wb") as log:
-        migrated = subprocess.run(
-            [*airflow, "db", "migrate"], stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False
-        )
-    if migrated.returncode:
-        print("airflow db migrate failed, see migrate.log", flush=True)
-        return 1
-    children = {}
-    for name, arguments in COMPONENTS.items():
-        with (root / "logs" / f"{name}.log").open("wb") as log:
-            children[name] = subprocess.Popen([*airflow, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    os.set_blocking(0, False)
-    while not asked and _has_user():
-        dead = [f"{name} ended with {c.poll()}" for name, c in children.items() if c.poll() is not None]
-        if dead:
-            print("\n".join(dead), flush=True)
-            break
-        time.sleep(0.2)
-    end_session(os.getsid(0), patience=10)
-    return 0 if asked else 1
-
-
-def _has_user() -> bool:
-    """Whether the process at the other end of the pipe still lives; always, when there is no pipe."""
-    try:
-        return bool(os.read(0, 1)) or not _is_pipe()
-    except BlockingIOError:
-        return True
-
-
-def _is_pipe() -> bool:
-    import stat
-
-    return stat.S_ISFIFO(os.fstat(0).st_mode)
-
-
-def members(session: int) -> list[int]:
-    """The processes of a session, zombies and the caller left out."""
-    found = []
-    for line in _processes():
-        pid, state = line.split()[:2]
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if int(pid) != os.getpid() and not state.startswith("Z") and os.getsid(int(pid)) == session:
-                found.append(int(pid))
-    return found
-
-
-def _processes() -> Iterable[str]:
-    if Path("/proc/self/stat").exists():
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                with contextlib.suppress(OSError):
-                    state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-                    yield f"{folder.name} {state}"
-    else:
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True, check=True)
-        yield from listed.stdout.splitlines()
-
-
-def end_session(session: int, patience: float = 15) -> None:
-    """Ask every process of a session to end; kill what has not after ``patience`` seconds."""
-    for number, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
-        deadline = time.monotonic() + wait
-        told: set[int] = set()
-        while left := members(session):
-            for pid in set(left) - told:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            told |= set(left)
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        else:
-            return
+        for name in ("url", "mlflow_url", "user", "password"):
+            setattr(self, name, state[name])
 
 
 # Small things ----------------------------------------------------------------------------------------------------
@@ -456,41 +315,17 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def _request(url: str, method: str, body: Any = None, token: str = "") -> Any:
-    request = urllib.request.Request(url, method=method)
-    request.add_header("Accept", "application/json")
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
-    data = None
-    if body is not None:
-        data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    try:
-        with urllib.request.urlopen(request, data, timeout=60) as answer:
-            text = answer.read()
-    except urllib.error.HTTPError as e:
-        raise StackError(f"{method} {url}: {e.code} {e.read().decode(errors='replace')[:2000]}") from None
-    return json.loads(text) if text else None
-
-
-def _quoted(value: str) -> str:
-    import shlex
-
-    return shlex.quote(value)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The commands."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=["up", "down", "status", "keep"])
+    parser.add_argument("command", choices=["up", "down", "status"])
     parser.add_argument("root", nargs="?", type=Path, default=REPO / ".stack")
     chosen = parser.parse_args(arguments)
-    if chosen.command == "keep":
-        return keep(chosen.root)
-    stack = Stack(chosen.root, say=lambda line: print(f"==> {line}", flush=True))
+    stack = Stack(chosen.root, mlflow_server=True, say=lambda line: print(f"==> {line}", flush=True))
     if chosen.command == "up":
         stack.start(attached=False)
-        print(f"\n    {stack.url}\n    user {stack.user}   password {stack.password}\n\nmake down stops it.")
+        print(f"\n    Airflow  {stack.url}   user {stack.user}   password {stack.password}")
+        print(f"    MLflow   {stack.mlflow_url}\n\nmake down stops it.")
     elif chosen.command == "down":
         running = bool(stack.state)
         stack.stop()

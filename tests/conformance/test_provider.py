@@ -98,7 +98,7 @@ print("RESULT" + json.dumps({
         "hook": "airflow_mlops.hooks.mlflow.MlflowHook",
         "form": [
             f"extra__mlflow__{n}"
-            for n in ("artifact_location", "experiment_prefix", "registry_uri", "timeout", "token")
+            for n in ("artifact_location", "experiment_prefix", "max_retries", "registry_uri", "timeout", "token")
         ],
         "secret": ["extra__mlflow__token"],
         "behaviour": "Tracking URI",

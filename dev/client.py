@@ -1,0 +1,142 @@
+"""Airflow's REST API, as much of it as a script needs; only the standard library."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+FINISHED = ("success", "failed")
+
+
+class StackError(RuntimeError):
+    """Airflow did not start, died, or answered with an error."""
+
+
+class Client:
+    """A user at an Airflow.
+
+    :param url: where it is.
+    :param user: who asks.
+    :param password: of the user, for the simple auth manager.
+    """
+
+    def __init__(self, url: str = "", user: str = "", password: str = "") -> None:
+        self.url = url
+        self.user = user
+        self.password = password
+        self._token = ""
+
+    def look_alive(self) -> None:
+        """Raise when waiting has no sense any more; here it always has."""
+
+    def token(self) -> str:
+        """A bearer token of the user; fetched once."""
+        if not self._token:
+            body = {"username": self.user, "password": self.password}
+            self._token = str(request(f"{self.url}/auth/token", "POST", body)["access_token"])
+        return self._token
+
+    def api(self, method: str, path: str, json: Any = None, **query: Any) -> Any:
+        """Call Airflow's REST API.
+
+        :param method: ``GET``, ``POST``, ``PATCH``, ``DELETE``.
+        :param path: below ``/api/v2``, for example ``/dags``.
+        :param json: the body.
+        :param query: query parameters.
+        :return: the answer's JSON, ``None`` where there is none.
+        :raises StackError: for an answer that is not a success, with its text.
+        """
+        url = f"{self.url}/api/v2/{path.lstrip('/')}"
+        if query:
+            url += "?" + urllib.parse.urlencode(query, doseq=True)
+        return request(url, method, json, self.token())
+
+    def wait_dags(self, *dag_ids: str, patience: float = 120) -> None:
+        """Wait until the dag-processor has read these DAGs.
+
+        :raises StackError: when one is missing after ``patience`` seconds; with the import errors.
+        """
+
+        def missing() -> set[str]:
+            found = self.api("GET", "/dags", limit=200)["dags"]
+            return set(dag_ids) - {d["dag_id"] for d in found}
+
+        if not self.until(lambda: not missing(), patience):
+            errors = self.api("GET", "/importErrors")["import_errors"]
+            raise StackError(f"DAGs not found: {sorted(missing())}; import errors: {errors}")
+
+    def trigger(self, dag_id: str, **body: Any) -> dict[str, Any]:
+        """Start a run by hand; ``conf=``, ``logical_date=``, ``dag_run_id=`` and the like go into the body."""
+        run: dict[str, Any] = self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, **body})
+        return run
+
+    def runs(self, dag_id: str = "~", **query: Any) -> list[dict[str, Any]]:
+        """Runs of one DAG, or of all of them, oldest first."""
+        answer = self.api("GET", f"/dags/{dag_id}/dagRuns", **{"limit": 500, "order_by": "run_after", **query})
+        return list(answer["dag_runs"])
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One run."""
+        found: dict[str, Any] = self.api("GET", f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}")
+        return found
+
+    def tasks_of(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of one run."""
+        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}/taskInstances"
+        return list(self.api("GET", path, limit=500)["task_instances"])
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """What a task returned."""
+        path = f"/dags/{dag_id}/dagRuns/{urllib.parse.quote(run_id, safe='')}/taskInstances/{task_id}"
+        return self.api("GET", f"{path}/xcomEntries/{key}", deserialize="false", stringify="false")["value"]
+
+    def wait_run(self, dag_id: str, run_id: str, *, patience: float = 600) -> dict[str, Any]:
+        """Wait until a run has ended, well or badly, and return it.
+
+        :raises StackError: when it has not after ``patience`` seconds, or Airflow died meanwhile.
+        """
+        last: dict[str, Any] = {}
+
+        def ended() -> bool:
+            last.update(self.run(dag_id, run_id))
+            return last["state"] in FINISHED
+
+        if not self.until(ended, patience):
+            raise StackError(f"{dag_id} {run_id} is still {last.get('state')} after {patience:.0f} s")
+        return last
+
+    def until(self, done: Callable[[], bool], patience: float, pause: float = 0.2) -> bool:
+        """Look again and again until ``done()``; False when it is not after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
+        while not done():
+            self.look_alive()
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+        return True
+
+
+def request(url: str, method: str, body: Any = None, token: str = "") -> Any:
+    """One request, JSON both ways.
+
+    :raises StackError: for an answer that is not a success, with its text.
+    """
+    asked = urllib.request.Request(url, method=method)
+    asked.add_header("Accept", "application/json")
+    if token:
+        asked.add_header("Authorization", f"Bearer {token}")
+    data = None
+    if body is not None:
+        data = json.dumps(body).encode()
+        asked.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(asked, data, timeout=60) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as e:
+        raise StackError(f"{method} {url}: {e.code} {e.read().decode(errors='replace')[:2000]}") from None
+    return json.loads(text) if text else None
