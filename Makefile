@@ -5,16 +5,60 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := amazon,postgres,demo
 
-.PHONY: help install constraints
+RUN := AIRFLOW_HOME=$(CURDIR)/.cache/airflow $(BIN)/
+STEPS := lint types layers doctest test-unit
+
+.PHONY: help install constraints demo up down status test $(STEPS) clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+demo: $(STAMP) ## a year of flights through the loop, under a real Airflow; under 10 minutes
+	@$(BIN)/python dev/demo.py
+
+up: $(STAMP) ## the same Airflow left running, with MLflow beside it
+	@$(BIN)/python dev/stack.py up
+
+down: ## stop it
+	@test ! -x $(BIN)/python || $(BIN)/python dev/stack.py down
+
+status: $(STAMP) ## whether it runs
+	@$(BIN)/python dev/stack.py status
+
+test: $(STAMP) ## everything that has to hold: style, types, layers, doctests, tests; under 15 minutes
+	@began=$$(date +%s); for step in $(STEPS); do \
+		echo "==> $$step"; \
+		$(MAKE) --no-print-directory $$step || { echo "==> FAILED: make $$step"; exit 1; }; \
+	done; echo "==> all passed: $(STEPS) in $$(( $$(date +%s) - began )) s"
+
+lint: $(STAMP) ## style and formatting
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "ruff: clean"
+
+types: $(STAMP) ## mypy --strict
+	@$(BIN)/mypy && $(BIN)/mypy $(wildcard dev/*.py dev/bench/*.py)
+
+layers: $(STAMP) ## which module may import which
+	@$(BIN)/lint-imports --no-logo
+
+doctest: $(STAMP) ## the examples in the docstrings
+	@$(RUN)pytest --doctest-modules airflow_mlops
+
+test-unit: $(STAMP) ## the tests alone
+	@$(RUN)pytest --durations=10
+
+bench-%: $(STAMP) ## one of the benchmarks in dev/bench: figure, value, bound, ok or short
+	@$(RUN)python dev/bench/$*.py
+
+clean: down ## what can be made again: caches, the stack's folder
+	@rm -rf .stack .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 install: $(STAMP) ## the environment in .venv, from dev/constraints.txt
 
 $(STAMP): pyproject.toml dev/constraints.txt
 	@echo "==> environment in $(VENV) (once; under a minute with a warm cache)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is older; make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c dev/constraints.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -c dev/constraints.txt -e '.[$(EXTRAS)]' --group dev
