@@ -30,7 +30,17 @@ KEY = ("date", "carrier", "flight", "origin")
 TARGET = "late"
 
 HOME = os.environ.get("AIRFLOW_HOME", "~/airflow")
-ROOT = f"{{{{ var.value.get('flights_root', '{HOME}/flights') }}}}"
+_ROOT = f"var.value.get('flights_root', '{HOME}/flights')"
+ROOT = f"{{{{ {_ROOT} }}}}"
+
+MONTH = "{{ partition_key }}"
+"""The month of a run, which came with the event that started it."""
+
+BEFORE = "{{ previous_month(partition_key) }}"
+"""The month before: the newest one whose arrivals are known, since labels come a month late."""
+
+LABELS = f"{{{{ label_month({_ROOT}, partition_key, params.get('labels')) }}}}"
+"""The newest month of labels that a training run may use; see :func:`label_month`."""
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -39,6 +49,9 @@ FLIGHTS = Asset("flights")
 
 PREDICTIONS = Asset("flights_predictions")
 """A month was scored. Partitioned by month."""
+
+DUE = Asset("flights_training_due")
+"""The weekly sweep found the labels that are there. Partitioned by month."""
 
 RETRAINING = Asset("flights_retraining")
 """Monitoring decided that the model has to be trained again. Partitioned by the month that showed it."""
@@ -90,19 +103,21 @@ def next_month(month: str) -> str:
     return f"{_first(month) + dt.timedelta(days=31):%Y-%m}"
 
 
-def label_month(root: str, delivered: str | None = None) -> str:
-    """The newest month whose arrivals are known.
-
-    Labels come a month late: the delivery of May brings April's. A run without a partition, started by hand or by
-    the weekly sweep, takes what has been prepared so far.
+def label_month(root: str, delivered: str | None = None, chosen: str | None = None) -> str:
+    """The newest month whose arrivals are known to a run.
 
     :param root: the rendered ``flights_root``.
-    :param delivered: the partition of the run, ``"2013-05"``; empty: look what is there.
+    :param delivered: the partition of the run: the delivery of May brings April's arrivals.
+    :param chosen: what a person asked for.
+    :returns: the chosen month; else the one before the delivered; else, in a run by hand, the newest that is there.
+
+    >>> label_month("anywhere", "2013-05")
+    '2013-04'
     """
-    if delivered:
-        return previous_month(delivered)
-    found = sorted(p.parent.name.removeprefix("month=") for p in Path(root).glob("labelled/month=*/flights.parquet"))
-    return found[-1] if found else NO_MONTH
+    if chosen or delivered:
+        return chosen or previous_month(str(delivered))
+    found = (path.parent.name for path in Path(root).glob("labelled/month=*/flights.parquet"))
+    return max(found, default=NO_MONTH).removeprefix("month=")
 
 
 def _first(month: str) -> dt.date:
