@@ -38,6 +38,7 @@ EXAMPLES: dict[str, Any] = {
     "train": len,
     "uri": "data/2013-05.parquet",
     "version": "3",
+    "watch": {"model": "late"},
 }
 """Argument name -> an example: the same noun means the same thing everywhere."""
 
@@ -101,6 +102,7 @@ def values() -> Iterator[type]:
                 inspect.isclass(value)
                 and value.__module__ == name
                 and dataclasses.is_dataclass(value)
+                and dataclasses.fields(value)
                 and hasattr(value, "to_dict")
                 and hasattr(value, "from_dict")
             ):

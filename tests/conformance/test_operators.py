@@ -73,6 +73,7 @@ class TestEveryTask:
         own = inspect.signature(inspect.unwrap(cls.__init__)).parameters
         taken = set(inspect.signature(inspect.unwrap(base.__init__)).parameters)
         assert set(own) & taken <= {"self", "kwargs", "args", "task_id"}
+        assert [n for n in added(cls) if hasattr(base, n)] == [], "hides something of its base"
 
     def test_describes_every_argument(self, cls):
         text = "".join(inspect.getdoc(c) or "" for c in cls.__mro__ if c.__module__.startswith("airflow_mlops"))

@@ -86,14 +86,14 @@ def test_every_notifier_has_its_template_fields_and_describes_its_arguments():
 def test_every_decorator_makes_a_task_that_serializes(entry):
     decorator = getattr(task, entry["name"])
     assert decorator is import_string(entry["class-name"])
-    wanted = {"model_name": "late", "data": {"uri": "d.parquet"}, "target": "late"}
+    wanted = {"model_name": "late", "target": "late"}
     with DAG("decorated", schedule=None) as dag:
 
         @decorator(**wanted)
         def fit(X, y):
             return None
 
-        fit()
+        fit({"uri": "data/2013-05.parquet"})
     made = dag.get_task("fit")
     assert isinstance(made, DecoratedOperator)
     for field in made.template_fields:
