@@ -21,8 +21,8 @@ from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_ce
 from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, noise_floor
 from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, share_test, unseen_test
 from airflow_mlops.core.errors import PolicyError, UnknownName
-from airflow_mlops.core.settings import Policy, within
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
+from airflow_mlops.core.settings import Policy, within
 
 if TYPE_CHECKING:
     from airflow_mlops.core.columns import ColumnProfile

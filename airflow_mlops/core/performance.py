@@ -17,8 +17,8 @@ from typing import Any
 from airflow_mlops.core.errors import PolicyError, UnknownName, UsageError
 from airflow_mlops.core.estimation import calibration_of, estimate
 from airflow_mlops.core.metrics import METRICS, Metric
-from airflow_mlops.core.settings import Policy, within
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, finite
+from airflow_mlops.core.settings import Policy, within
 
 __all__ = [
     "Bound",

@@ -1,0 +1,142 @@
+"""What a model's ledger says about retraining: records in, facts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from airflow_mlops.core.records import CHAMPION, ModelVersion, Record
+from airflow_mlops.core.retraining import RETRAIN, Outcome, RetrainingFacts, time_of
+
+KINDS = ("drift", "performance", "gate", "retraining", "scoring", "validation")
+"""The kinds of records that facts are gathered from."""
+
+
+def facts_of(
+    model: str,
+    *,
+    at: str,
+    history: Sequence[Record],
+    versions: Sequence[ModelVersion],
+    champion: ModelVersion | None = None,
+    trigger: str = "schedule",
+    person: str = "",
+    labelled_until: str = "",
+    data: str = "",
+    new_partitions: int | None = None,
+    new_rows: int | None = None,
+    configuration: str = "",
+    backfill: bool = False,
+) -> RetrainingFacts:
+    """Facts for :func:`~airflow_mlops.core.retraining.decide`.
+
+    Only what was known at ``at`` counts: records of a later time are left out, so that a replay of March decides as
+    March did. Checks count for the version that they were made on. Decisions of a replay never count as trainings.
+
+    :param history: records of the kinds :data:`KINDS`, in any order.
+    :param versions: registered versions, in any order.
+    :param champion: default: the one of ``versions`` that has the alias.
+    :param labelled_until: newest data with labels, comparable as text with ``data_until``; empty: not known.
+    """
+    now = time_of(at)
+    champion = champion or next((v for v in versions if CHAMPION in v.aliases), None)
+    known = [r for r in newest_first(history) if not r.at or time_of(r.at) <= now]
+    trained = max((v.tag("data_until") for v in versions), default="")
+    own = [r for r in known if champion is not None and _version(r) in ("", champion.version)]
+    retrainings = [
+        r for r in newest_first(history) if r.kind == "retraining" and r.outcome == RETRAIN and not r.backfill
+    ]
+    parts = {r.subject: _rows(r) for r in reversed(known) if r.subject and _newer(r, trained)}
+    rows = [n for n in parts.values() if n is not None]
+    return RetrainingFacts(
+        model=model,
+        at=at,
+        trigger=trigger,
+        person=person,
+        champion=champion.version if champion else "",
+        champion_until=champion.tag("data_until") if champion else "",
+        newest=max((v.version for v in versions), key=_number, default=""),
+        trained_until=trained,
+        labelled_until=labelled_until,
+        data=data,
+        new_partitions=new_partitions if new_partitions is not None else (len(parts) if trained else None),
+        new_rows=new_rows if new_rows is not None else (sum(rows) if trained and rows else None),
+        configuration=configuration,
+        champion_configuration=champion.tag("config_digest") if champion else "",
+        drift=outcomes(own, "drift"),
+        performance=outcomes(own, "performance"),
+        retrainings=tuple(
+            (r.at, str(_evidence(r).get("base", "")), str(_evidence(r).get("newest", ""))) for r in retrainings
+        ),
+        rejected=_rejected(newest_first(history)),
+        backfill=backfill,
+    )
+
+
+def outcomes(records: Iterable[Record], kind: str) -> tuple[Outcome, ...]:
+    """One outcome a partition, newest first.
+
+    A partition can have several checks (features, predictions; delivered again): of each kind of comparison the newest
+    counts, and the partition failed when any of those failed.
+    """
+    latest: dict[tuple[str, bool], dict[str, Record]] = {}
+    for record in newest_first(records):
+        if record.kind != kind:
+            continue
+        details = _part(record.body, "details")
+        basis = details.get("basis")
+        compared = str(_part(record.body, "inputs").get("reference", ""))
+        latest.setdefault((record.subject or record.at, basis == "estimated"), {}).setdefault(compared, record)
+    found = []
+    for (subject, estimated), group in latest.items():
+        first = next(iter(group.values()))
+        ends = {r.outcome for r in group.values()}
+        worst = next((o for o in ("failed", "error", "insufficient_data", "passed") if o in ends), first.outcome)
+        found.append(Outcome(at=first.at, subject=subject, outcome=worst, estimated=estimated))
+    return tuple(found)
+
+
+def newest_first(records: Iterable[Record]) -> list[Record]:
+    """By the time they are about; those without one last; the given order among equals."""
+    dated = [(time_of(r.at).timestamp() if r.at else float("-inf"), i, r) for i, r in enumerate(records)]
+    return [r for _, _, r in sorted(dated, key=lambda x: (-x[0], x[1]))]
+
+
+def _rejected(records: Iterable[Record]) -> int:
+    candidates: set[str] = set()
+    for record in records:
+        if record.kind != "gate" or record.backfill:
+            continue
+        if record.outcome == "pass":
+            break
+        if record.outcome == "reject":
+            candidates.add(record.subject or record.key)
+    return len(candidates)
+
+
+def _newer(record: Record, than: str) -> bool:
+    if record.kind not in ("drift", "scoring", "validation") or not than or not record.at:
+        return False
+    return time_of(record.at) > time_of(than)
+
+
+def _rows(record: Record) -> int | None:
+    rows = _part(_part(record.body, "details"), "rows").get("current")
+    return rows if isinstance(rows, int) else None
+
+
+def _version(record: Record) -> str:
+    return str(_part(record.body, "details").get("version", "") or "")
+
+
+def _evidence(record: Record) -> Mapping[str, Any]:
+    return _part(record.body, "evidence")
+
+
+def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = value.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _number(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdigit() else (-1, version)

@@ -1,0 +1,195 @@
+"""Retraining is a decision: reasons that speak for it, guards that stand against it, one recorded answer.
+
+``decide`` is a pure function of the policy and of facts that were gathered beforehand. Every reason and every guard
+says what it saw and what would have to change, whether or not it tipped the balance, so that "why did it not retrain"
+has an answer as well. ``alert`` is for what training again would not cure: no new labels, candidates that keep being
+rejected, checks that can't be evaluated.
+
+**One training, however many deciders.** A decision to retrain is known by what would be trained: model, newest labelled
+data, configuration, newest version. Two tasks that decide at once come to the same key; the ledger keeps one record of
+a key, and who finds that it belongs to another run keeps still. Until a newer version is registered the training
+counts as in flight, for at most ``in_flight_for``; after that the next decision is another attempt, with its own key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+from airflow_mlops.core.errors import PolicyError, UnknownName
+from airflow_mlops.core.results import Decision, digest
+from airflow_mlops.core.retraining_rules import (
+    ALERT,
+    GUARDS,
+    KEEP,
+    REASONS,
+    RETRAIN,
+    Outcome,
+    RetrainingFacts,
+    time_of,
+)
+from airflow_mlops.core.settings import Policy, duration, within
+
+__all__ = ["ALERT", "KEEP", "REASONS", "RETRAIN", "Outcome", "RetrainingFacts", "RetrainingPolicy", "decide", "time_of"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RetrainingPolicy(Policy):
+    """What speaks for a training, and what against.
+
+    :param reasons: those of :data:`REASONS` that may start one.
+    :param drift_needed: checks that must have found drift, the latest among them, ...
+    :param drift_checks: ... of so many last checks of the champion.
+    :param performance_needed: likewise, for checks whose figures fell short.
+    :param performance_checks: likewise.
+    :param min_new_partitions: partitions since the last training that are a reason; ``None``: none are.
+    :param min_new_rows: likewise, rows.
+    :param max_age: of the champion's newest data; ``None``: it does not age.
+    :param cooldown: time from one decision to retrain to the next.
+    :param budget: decisions to retrain within ``budget_period``; ``None``: no limit.
+    :param budget_period: a sliding window.
+    :param in_flight_for: how long a training without a new version counts as running.
+    :param no_new_labels: ``alert`` when no label is newer than the last training, or ``ignore`` that.
+    :param breaker: rejected candidates in a row that stop all but a person; ``None``: never.
+
+    >>> RetrainingPolicy(cooldown={"days": 7}).cooldown.days
+    7
+    """
+
+    reasons: tuple[str, ...] = (
+        "person",
+        "no_champion",
+        "schedule",
+        "new_data",
+        "drift",
+        "performance",
+        "estimated_performance",
+        "age",
+        "configuration",
+    )
+    drift_needed: int = 2
+    drift_checks: int = 3
+    performance_needed: int = 1
+    performance_checks: int = 1
+    min_new_partitions: int | None = None
+    min_new_rows: int | None = None
+    max_age: dt.timedelta | None = None
+    cooldown: dt.timedelta = dt.timedelta(0)
+    budget: int | None = None
+    budget_period: dt.timedelta = dt.timedelta(days=30)
+    in_flight_for: dt.timedelta = dt.timedelta(days=1)
+    no_new_labels: str = "alert"
+    breaker: int | None = 3
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        reasons: object = self.reasons  # a file may name a single one
+        set_(self, "reasons", (reasons,) if isinstance(reasons, str) else tuple(self.reasons))
+        for name in self.reasons:
+            if name not in REASONS:
+                raise UnknownName("reason to retrain", name, REASONS)
+        if not self.reasons:
+            raise PolicyError("a retraining policy needs at least one reason")
+        for name in ("max_age", "cooldown", "budget_period", "in_flight_for"):
+            span = duration(getattr(self, name), name)
+            if span is None and name != "max_age":
+                raise PolicyError(f"{name} can not be empty")
+            set_(self, name, span)
+        for kind in ("drift", "performance"):
+            needed, checks = getattr(self, f"{kind}_needed"), getattr(self, f"{kind}_checks")
+            if not (_whole(needed) and _whole(checks) and 1 <= needed <= checks):
+                raise PolicyError(f"{kind}_needed is from 1 to {kind}_checks, got {needed!r} of {checks!r}")
+        for name in ("min_new_partitions", "min_new_rows", "budget", "breaker"):
+            if (value := getattr(self, name)) is not None:
+                within(value, name, 0 if name == "budget" else 1, 1e15)
+        if self.no_new_labels not in ("alert", "ignore"):
+            raise UnknownName("no_new_labels", self.no_new_labels, ("alert", "ignore"))
+
+
+def decide(facts: RetrainingFacts, policy: RetrainingPolicy) -> Decision:
+    """Retrain, keep or alert.
+
+    :returns: a decision of kind ``retraining``; its first reason is the one that tipped the balance, then come all
+        others. ``evidence`` holds the facts, ``fired`` and ``held_back_by``.
+
+    >>> facts = RetrainingFacts(model="churn", at="2026-03-01", champion="3", person="new price list")
+    >>> decide(facts, RetrainingPolicy()).decision
+    'retrain'
+    """
+    reasons = [REASONS[name](facts, policy) for name in policy.reasons]
+    fired = [r for r in reasons if r.holds]
+    guards = [guard(facts, policy) for guard in GUARDS.values()]
+    asked = any(r.name == "person" for r in fired)
+    changed = any(r.name == "configuration" for r in fired)
+    held = [g for g in guards if g.holds and not _waived(g.name, asked, changed)]
+    if facts.backfill:
+        answer = held[0].decision if fired and held else RETRAIN if fired else KEEP
+        first = f"replay: would have said {answer}; a replay of history triggers nothing"
+        decision = KEEP
+    elif fired and not held:
+        decision, first = RETRAIN, fired[0].text
+    elif fired:
+        decision = ALERT if any(g.decision == ALERT for g in held) else KEEP
+        first = next(g.text for g in held if g.decision == decision)
+    elif blind := _blind(facts, policy):
+        decision, first = ALERT, blind
+    else:
+        decision, first = KEEP, "no reason to retrain"
+    texts = [first, *(f.text for f in [*fired, *held]), *(r.text for r in reasons if not r.holds)]
+    inputs = {"what": facts.base, "attempt": str(_attempt(facts))}
+    if decision != RETRAIN:
+        inputs |= {"policy": policy.digest, "facts": digest(facts.to_dict())}
+    return Decision(
+        kind="retraining",
+        model=facts.model,
+        decision=decision,
+        reasons=tuple(dict.fromkeys(texts)),
+        evidence={
+            "facts": facts.to_dict(),
+            "fired": [f.name for f in fired],
+            "held_back_by": [g.name for g in held],
+            "policy": policy.to_dict(),
+            "base": facts.base,
+            "newest": facts.newest,
+            "backfill": facts.backfill,
+        },
+        inputs=inputs,
+        decided_by=f"person: {facts.person}" if asked else "policy",
+    )
+
+
+def yields_to(decision: Decision, other: Decision) -> Decision:
+    """The decision of one who finds that another run has already decided to train the same thing."""
+    who = " ".join(str(other.dag_run.get(k, "")) for k in ("dag_id", "run_id")).strip() or "another run"
+    return dataclasses.replace(
+        decision,
+        decision=KEEP,
+        reasons=(f"the same training was already decided by {who}", *decision.reasons),
+        evidence={**decision.evidence, "held_back_by": ["in_flight"]},
+        inputs={**decision.inputs, "yields_to": digest(dict(other.dag_run))},
+    )
+
+
+def _waived(guard: str, asked: bool, changed: bool) -> bool:
+    """A person overrides all but a training in flight; new code learns something even from old labels."""
+    return (asked and guard != "in_flight") or (changed and guard == "no_new_labels")
+
+
+def _blind(facts: RetrainingFacts, policy: RetrainingPolicy) -> str:
+    """That nothing was found is no news where nothing could be looked at."""
+    for name, seen, checks in (
+        ("drift", facts.drift, policy.drift_checks),
+        ("performance", facts.performance, policy.performance_checks),
+    ):
+        last = seen[:checks]
+        if name in policy.reasons and len(last) == checks and all(o.outcome == "error" for o in last):
+            return f"the last {checks} {name} checks could not be evaluated: whether the model is sound is not known"
+    return ""
+
+
+def _attempt(facts: RetrainingFacts) -> int:
+    return 1 + sum(base == facts.base for _, base, _ in facts.retrainings)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
