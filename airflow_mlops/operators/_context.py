@@ -7,9 +7,12 @@ triggered has no logical date, ``dag.test()`` has no supervisor, and a unit test
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.results import JSON, plain
 
 
@@ -49,20 +52,40 @@ def is_backfill(context: Mapping[str, Any]) -> bool:
 
 
 def time_of(context: Mapping[str, Any]) -> str:
-    """The time the run is about, ISO in UTC: the end of its data interval, its logical date, or when it was asked for.
+    """The time the run is about, ISO in UTC: its partition, else its data interval's end, its logical date, or when
+    it was asked for.
+
+    The partition comes first: the run that an asset triggered for May, played back in July, is about May.
 
     :return: empty where the context knows none of them; the caller decides what that means.
 
     >>> from types import SimpleNamespace
     >>> time_of({"dag_run": SimpleNamespace(logical_date=dt.datetime(2013, 5, 1, tzinfo=dt.UTC))})
     '2013-05-01T00:00:00+00:00'
+    >>> time_of({"partition_key": "2013-06"}), time_of({"partition_key": "eu-west"})
+    ('2013-06-01T00:00:00+00:00', '')
     """
     dag_run = context.get("dag_run")
+    date = context.get("partition_date") or _of(dag_run, "partition_date") or _date(context.get("partition_key"))
+    if isinstance(date, dt.datetime):
+        return date.astimezone(dt.UTC).isoformat()
     for name in ("data_interval_end", "logical_date", "run_after", "start_date"):
         value = _of(dag_run, name)
         if isinstance(value, dt.datetime):
             return value.astimezone(dt.UTC).isoformat()
     return ""
+
+
+def _date(key: Any) -> dt.datetime | None:
+    """The time of a partition key that is one: a month, a date or a date-time, UTC unless it says otherwise."""
+    text = str(key or "")
+    if re.fullmatch(r"\d{4}-\d\d", text):
+        text += "-01"
+    try:
+        date = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=dt.UTC)
 
 
 def publish(context: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, JSON]:
@@ -76,6 +99,26 @@ def publish(context: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, J
     if ti is not None:
         ti.xcom_push(key="return_value", value=result)
     return result
+
+
+def data_of(value: Any) -> DatasetRef:
+    """The reference that an argument ``data`` means: a reference, its dict, a URI, or a task's whole result.
+
+    Airflow's ``validated["data"]`` asks for an XCom of that key, which no task of this package pushes: a result is
+    one dict. So the result itself can be passed on, ``data=validated.output``.
+
+    :raises UsageError: for anything else.
+
+    >>> data_of({"status": "passed", "data": {"uri": "a.parquet"}}).uri
+    'a.parquet'
+    """
+    if value is None:
+        raise UsageError(
+            "data is empty: the upstream task has no such result. Pass its whole result on, as in data=validated.output"
+        )
+    if isinstance(value, Mapping) and value.get("data") is not None and "uri" not in value and "table" not in value:
+        value = value["data"]
+    return DatasetRef.of(value)
 
 
 def _of(value: Any, name: str) -> Any:
