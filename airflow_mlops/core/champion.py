@@ -82,9 +82,10 @@ def promote(
     act = Succession(registry, request.model, step)
     for _ in range(LOOKS):
         candidate = _find(registry, request.model, request.version)
-        champion = registry.by_alias(request.model, CHAMPION)
         record = registry.find_record(request.model, "promotion", request.key)
         claims = act.claims(request.judged_champion)
+        # The champion is read last: MLflow gives no snapshot, and a record that is there was preceded by its move.
+        champion = registry.by_alias(request.model, CHAMPION)
         scene = Scene(champion=champion, candidate=candidate, claims=claims, recorded=record is not None)
         judgement = judge(request, scene)
         if judgement.step == "finish":
@@ -103,6 +104,8 @@ def promote(
             act.complete(champion)
             if judgement.step == "refuse":
                 return _refusal("promotion", request, judgement.refusals, champion, dag_run, act)
+            if judgement.step == "superseded":
+                return _superseded(request, champion, dag_run)
             return _promoted(request, record, champion, dag_run)
     raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a promotion looked at it; retry")
 
@@ -318,6 +321,31 @@ def _promoted(request: PromotionRequest, record: Record | None, champion: ModelV
         model_digest=champion.model_digest,
         origin=origin,
         moved=record is not None,
+    )
+
+
+def _superseded(request: PromotionRequest, champion: ModelVersion | None, dag_run: Any) -> Outcome:
+    now = f"version {champion.version} is, by {moved_by(champion)}" if champion else "nothing is"
+    decision = Decision(
+        kind="promotion",
+        model=request.model,
+        decision="superseded",
+        reasons=(f"version {request.version} was made the champion by this promotion once; now {now}",),
+        evidence={
+            "version": champion.version if champion else None,
+            "promoted": request.version,
+            "model_digest": champion.model_digest if champion else None,
+        },
+        inputs=request.inputs,
+        decided_by=request.decided_by,
+        dag_run=dag_run or {},
+    )
+    return Outcome(
+        decision=decision,
+        version=request.version,
+        model_digest=request.model_digest,
+        origin=request.judged_champion,
+        moved=True,
     )
 
 

@@ -28,7 +28,6 @@ REFUSALS: Mapping[str, str] = {
     "pinned": "a rollback pinned the version",
     "champion_moved": "the champion is not the one that the gate judged against",
     "older_data": "the version was trained on older data than the champion, or nobody knows",
-    "superseded": "this promotion was done once and another champion has followed since",
     "no_champion": "there is no champion to roll back from",
     "no_previous": "there is no version to roll back to",
     "same_version": "the version to roll back to is the champion",
@@ -80,7 +79,7 @@ class PromotionRequest:
         value: Any = self.gate.evidence if self.gate else {}
         for name in path:
             value = value.get(name) if isinstance(value, Mapping) else None
-        return "" if value is None else str(value)
+        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
     @property
     def version(self) -> str:
@@ -149,9 +148,10 @@ class Scene:
 class Judgement:
     """What follows from a :class:`Scene`.
 
-    :param step: ``"refuse"``, ``"already"`` (the version is the champion; nothing to move), ``"claim"`` (go on and
-        claim succession ``number``), ``"finish"`` (claim ``number`` is decided: carry it out) or ``"void"``
-        (claim ``number`` can't be carried out any more: give it up).
+    :param step: ``"refuse"``, ``"already"`` (the version is the champion; nothing to move), ``"superseded"`` (this
+        promotion is done and recorded, and another champion has followed), ``"claim"`` (go on and claim succession
+        ``number``), ``"finish"`` (claim ``number`` is decided: carry it out) or ``"void"`` (claim ``number`` can't be
+        carried out any more: give it up).
     :param refusals: why not, for ``refuse`` and ``void``.
     :param number: which succession.
     :param other: the claim to finish belongs to somebody else; then look again.
@@ -180,7 +180,7 @@ def judge(request: PromotionRequest, scene: Scene) -> Judgement:
     if scene.recorded or (mine is not None and mine.done):
         if is_champion:
             return Judgement(step="already")
-        return _refuse("superseded", f"promotion {request.key} is done; the champion is now {_named(champion)}")
+        return Judgement(step="superseded")
     unfit = version_refusals(request.model, request.version, candidate, request.model_digest)
     if mine is not None:
         if mine.void:
@@ -298,7 +298,7 @@ def version_refusals(model: str, version: str, found: ModelVersion | None, model
     :param model_digest: of the files that were judged; ``None`` where no judgement is involved (a rollback).
     """
     label = f"{model}/{version}"
-    if found is None:
+    if found is None or (found.name, found.version) != (model, version):
         return [Refusal(code="version_deleted", message=f"{label} is not in the registry")]
     refusals = []
     if not found.ready:

@@ -72,8 +72,9 @@ class PromoteModelOperator(_MovesChampion):
     in the same state; of two at once one wins, and the other is refused
     (:mod:`airflow_mlops.core.succession` has the protocol and its limits).
 
-    Returns the :class:`~airflow_mlops.core.results.Decision` as a dict: ``"promoted"``, or ``"already_promoted"`` where
-    somebody else had made the same version the champion; ``evidence["version"]`` is the champion.
+    Returns the :class:`~airflow_mlops.core.results.Decision` as a dict: ``"promoted"``; ``"already_promoted"`` where
+    somebody else had made the same version the champion; ``"superseded"`` where this promotion was done before and
+    another champion has followed (a task of an old run that was cleared). ``evidence["version"]`` is the champion.
 
     :param model_name: the registered model. A plain name makes ``mlmodel://<name>`` an outlet of the task; a template
         emits through the asset alias ``mlmodel`` instead. (templated)
