@@ -2,10 +2,11 @@
 
     python dev/keeper.py PLAN.json
 
-The plan says what to run: ``{"logs": folder, "before": {name: argv}, "components": {name: argv}}``. What is ``before``
-runs at once and has to succeed; then the components run until one of them dies, a signal asks for the end, or the
-pipe on standard input is closed because whoever held it is gone. The end is the end of every process in the session,
-also of those that put themselves into a process group of their own, as Airflow's tasks do.
+The plan says what to run: ``{"logs": folder, "before": {name: argv}, "components": {name: argv}}``, and ``"patience"``:
+seconds between asking a process to end and killing it. What is ``before`` runs at once and has to succeed; then the
+components run until one of them dies, a signal asks for the end, or the pipe on standard input is closed because
+whoever held it is gone. The end is the end of every process in the session, also of those that put themselves into a
+process group of their own, as Airflow's tasks do.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def keep(plan: Path) -> int:
             time.sleep(0.2)
         return 0
     finally:
-        end_session(os.getsid(0))
+        end_session(os.getsid(0), wanted.get("patience", 10))
 
 
 def _start(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
