@@ -28,8 +28,8 @@ from airflow_mlops.core.results import JSON, digest
 if TYPE_CHECKING:
     import pandas as pd
 
-TaskType = Literal["classification", "regression"]
-TASK_TYPES = ("classification", "regression")
+Problem = Literal["classification", "regression"]
+PROBLEMS = ("classification", "regression")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class TrainingConfig:
     :param scoring: scikit-learn's name of the score the search maximises; empty: the estimator's own.
     :param folds: number of folds of the search.
     :param time_column: rows are put in its order before training; the folds of a search never look ahead.
-    :param task_type: ``classification`` or ``regression``.
+    :param problem: ``classification`` or ``regression``.
     :param positive_label: the class whose probability is the score; ``None``: the greater of two.
     """
 
@@ -56,12 +56,12 @@ class TrainingConfig:
     scoring: str = ""
     folds: int = 4
     time_column: str = ""
-    task_type: str = "classification"
+    problem: str = "classification"
     positive_label: Any = None
 
     def __post_init__(self) -> None:
-        if self.task_type not in TASK_TYPES:
-            raise UnknownName("task_type", self.task_type, TASK_TYPES)
+        if self.problem not in PROBLEMS:
+            raise UnknownName("problem", self.problem, PROBLEMS)
         if not self.target:
             raise UsageError("target is empty: name the column to learn")
         if isinstance(self.features, str):
@@ -84,7 +84,7 @@ class TrainingConfig:
             "param_grid": describe_value(self.param_grid),
             "search": [self.scoring, self.folds] if self.param_grid else None,
             "time_column": self.time_column,
-            "task_type": self.task_type,
+            "problem": self.problem,
             "positive_label": describe_value(self.positive_label),
         }
 
@@ -187,8 +187,8 @@ def training_rows(frame: pd.DataFrame, config: TrainingConfig, *, label: str = "
 def _labels(y: pd.Series, config: TrainingConfig, label: str) -> pd.Series:
     import numpy as np
 
-    y = y.reset_index(drop=True)
-    if config.task_type == "classification":
+    y = y.reset_index(drop=True).infer_objects()
+    if config.problem == "classification":
         classes = y.unique()
         if len(classes) < 2:
             raise LabelError(
@@ -348,16 +348,16 @@ def _kind(value: Any) -> str:
 def describe_model(estimator: Any, config: TrainingConfig) -> dict[str, JSON]:
     """What a reader of the model's predictions has to know.
 
-    :return: ``type``, ``task_type``, ``target`` and, for a classifier, ``classes`` (in the order of ``predict_proba``)
+    :return: ``type``, ``problem``, ``target`` and, for a classifier, ``classes`` (in the order of ``predict_proba``)
         and ``positive`` (the class whose probability is the score; ``None`` with more than two and none named).
     """
     described: dict[str, JSON] = {
         "type": type(estimator).__name__,
-        "task_type": config.task_type,
+        "problem": config.problem,
         "target": config.target,
     }
     classes = getattr(estimator, "classes_", None)
-    if config.task_type == "classification" and classes is not None:
+    if config.problem == "classification" and classes is not None:
         known = list(classes.tolist() if hasattr(classes, "tolist") else classes)
         positive = config.positive_label
         if positive is None and len(known) == 2:

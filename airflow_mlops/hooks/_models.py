@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_mlops.core.errors import ModelError
 from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.hooks._base import HookBase, NotFound
+from airflow_mlops.hooks._records import metric_name
 
 if TYPE_CHECKING:
     from airflow_mlops.core.profile import Profile
@@ -54,6 +55,16 @@ class Models(HookBase):
     def log_json(self, run_id: str, path: str, value: Any) -> None:
         """Write plain values as a JSON artifact; NaN and infinity are refused, make them plain first."""
         self.log_text(run_id, path, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False))
+
+    def log_metrics(self, run_id: str, figures: Mapping[str, float]) -> None:
+        """Write finite figures as metrics of a run, in one request."""
+        import time
+
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with self.translating():
+            self.client.log_batch(run_id, [Metric(metric_name(k), float(v), now, 0) for k, v in figures.items()])
 
     def _artifacts_of(self, run_id: str) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

@@ -47,6 +47,7 @@ class Training(Models, Records, Registry):
         params: Mapping[str, str],
         profile: Profile | None = None,
         requirements: Sequence[str] | None = None,
+        described: Mapping[str, JSON] | None = None,
         tags: Mapping[str, str] | None = None,
         dag_run: Mapping[str, JSON] | None = None,
     ) -> Record:
@@ -58,6 +59,7 @@ class Training(Models, Records, Registry):
         :param params: logged as parameters, cut at MLflow's limit.
         :param profile: what is remembered of the data.
         :param requirements: pip requirements; ``None``: derived from the packages the model's classes come from.
+        :param described: what readers of its predictions must know; kept in the model's metadata under ``mlops``.
         :param tags: further tags of the run, as they are.
         :param dag_run: who trained.
         """
@@ -74,7 +76,7 @@ class Training(Models, Records, Registry):
             for i in range(0, len(given), 100):
                 self.client.log_batch(run_id, params=given[i : i + 100])
             self.client.log_inputs(run_id, [dataset_input(data)])
-        model = self.log_model(run_id, record.model, estimator, X=X, requirements=requirements)
+        model = self.log_model(run_id, record.model, estimator, X=X, requirements=requirements, described=described)
         record = dataclasses.replace(record, body={**record.body, "model": model}, run_id=run_id)
         artifacts = {PROFILES["training"]: json.dumps(profile.to_dict(), allow_nan=False)} if profile else {}
         self.write(run_id, record, artifacts)
@@ -95,6 +97,7 @@ class Training(Models, Records, Registry):
         *,
         X: pd.DataFrame,
         requirements: Sequence[str] | None = None,
+        described: Mapping[str, JSON] | None = None,
     ) -> dict[str, JSON]:
         """Log a fitted estimator as a model of a run: an ordinary MLflow model with scikit-learn and pyfunc flavours.
 
@@ -137,6 +140,7 @@ class Training(Models, Records, Registry):
                     signature=signature,
                     input_example=example,
                     pip_requirements=list(needed),
+                    metadata={"mlops": dict(described)} if described else None,
                 )
             digest = model_digest(path)
             size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
@@ -145,7 +149,8 @@ class Training(Models, Records, Registry):
             self.client.finalize_logged_model(logged.model_id, "READY")
             self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         return {
-            "uri": f"models:/{logged.model_id}",
+            # A database store resolves models:/<id> through MLflow's global tracking URI, which is not ours.
+            "uri": f"models:/{logged.model_id}" if self.settings.http else logged.artifact_location,
             "model_id": logged.model_id,
             "digest": digest,
             "bytes": size,
@@ -156,7 +161,7 @@ class Training(Models, Records, Registry):
         """A version of the registered model from a finished training run; the same training is registered once.
 
         :param record: as :meth:`log_training` returned it.
-        :param tags: of the version; names without a dot get the prefix ``mlops.``.
+        :param tags: further tags of the version, as they are.
         :return: the version; of two that were created at once, the older, and the other is tagged as its duplicate.
         """
         found = self.find_version(record.model, record.key)
@@ -172,7 +177,7 @@ class Training(Models, Records, Registry):
                 tags={
                     prefixed("training_key"): record.key,
                     prefixed("model_digest"): model["digest"],
-                    **{prefixed(k): v for k, v in tags.items()},
+                    **tags,
                 },
                 await_creation_for=READY_WITHIN,
                 model_id=model["model_id"],
