@@ -80,13 +80,15 @@ def promote(
     :raises Conflict: when :data:`LOOKS` other moves got in between.
     """
     act = Succession(registry, request.model, step)
+    gate = registry.find_record(request.model, "gate", request.gate.key) if request.gate else None
+    judged = Decision.from_dict(gate.body) if gate else None
     for _ in range(LOOKS):
         candidate = _find(registry, request.model, request.version)
         record = registry.find_record(request.model, "promotion", request.key)
         claims = act.claims(request.judged_champion)
         # The champion is read last: MLflow gives no snapshot, and a record that is there was preceded by its move.
         champion = registry.by_alias(request.model, CHAMPION)
-        scene = Scene(champion=champion, candidate=candidate, claims=claims, recorded=record is not None)
+        scene = Scene(champion=champion, candidate=candidate, claims=claims, recorded=record is not None, gate=judged)
         judgement = judge(request, scene)
         if judgement.step == "finish":
             act.finish(request.judged_champion, claims[judgement.number])

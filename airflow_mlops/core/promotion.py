@@ -17,6 +17,7 @@ from airflow_mlops.core.results import Decision, digest
 
 REFUSALS: Mapping[str, str] = {
     "no_gate": "there is no gate decision to promote by",
+    "gate_differs": "the ledger has another gate decision under this key than the task was given",
     "gate_rejected": "the gate did not pass this version",
     "not_approved": "the gate asks for an approval and there is none",
     "approval_differs": "the approval is about another version, digest or gate decision",
@@ -136,12 +137,15 @@ class Scene:
     :param candidate: the version to promote.
     :param claims: the successions of the champion that the gate judged against, in order.
     :param recorded: whether this promotion's record is in the ledger.
+    :param gate: the gate's decision as the ledger has it: what passes between tasks can be made up, what is
+        recorded can't.
     """
 
     champion: ModelVersion | None
     candidate: ModelVersion | None
     claims: tuple[Claim, ...] = ()
     recorded: bool = False
+    gate: Decision | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,7 +175,7 @@ def judge(request: PromotionRequest, scene: Scene) -> Judgement:
     >>> judge(PromotionRequest.of("churn", None), Scene(champion=None, candidate=None)).refusals[0].code
     'no_gate'
     """
-    refusals = [*gate_refusals(request)]
+    refusals = [*gate_refusals(request)] or [*_ledger_refusals(request, scene.gate)]
     if refusals:
         return Judgement(step="refuse", refusals=tuple(refusals))
     champion, candidate = scene.champion, scene.candidate
@@ -277,6 +281,21 @@ def gate_refusals(request: PromotionRequest) -> Iterable[Refusal]:
         yield Refusal(code="gate_rejected", message=f"the gate says {gate.decision!r}{why}")
     if not request.model_digest:
         yield Refusal(code="digest_unknown", message="the gate decision names no digest of the candidate's files")
+
+
+def _ledger_refusals(request: PromotionRequest, recorded: Decision | None) -> Iterable[Refusal]:
+    if recorded is None:
+        message = f"MLflow has no record of gate decision {request.inputs['gate']}: it was not made by a gate"
+        yield Refusal(code="no_gate", message=message)
+        return
+    stored, given = PromotionRequest(model=request.model, gate=recorded), request
+    names = ("key", "version", "model_digest", "judged_champion")
+    differing = [name for name in names if getattr(stored, name) != getattr(given, name)]
+    if recorded.decision != (given.gate.decision if given.gate else ""):
+        differing.append("decision")
+    if differing:
+        message = f"the gate decision that was given differs from its record in {', '.join(differing)}"
+        yield Refusal(code="gate_differs", message=message)
 
 
 def _approval_refusals(request: PromotionRequest, approval: Decision | None) -> Iterable[Refusal]:

@@ -14,6 +14,7 @@ from typing import Any
 import greenlet
 
 from airflow_mlops.core.records import ModelVersion, Record
+from airflow_mlops.core.results import Decision
 
 MODEL = "churn"
 
@@ -37,6 +38,7 @@ class InMemory:
         self.aliases: dict[str, str] = {}
         self.once: dict[tuple[str, str], str] = {}
         self.ledger: list[Record] = []
+        self.gates: list[Record] = []
         self.champions: list[str] = [champion] if champion else []
         self.pause: Callable[[str], None] = lambda what: None
         if champion:
@@ -77,7 +79,7 @@ class InMemory:
 
     def find_record(self, model: str, kind: str, key: str) -> Record | None:
         self.pause("find record")
-        return next((r for r in self.ledger if (r.kind, r.key) == (kind, key)), None)
+        return next((r for r in [*self.ledger, *self.gates] if (r.kind, r.key) == (kind, key)), None)
 
     def record(self, record: Record) -> Record:
         found = self.find_record(record.model, record.kind, record.key)
@@ -98,6 +100,13 @@ class InMemory:
     def write_once(self, model: str, origin: str, key: str, value: str) -> str:
         self.pause(f"write once {key} {value}")
         return self.once.setdefault((origin, key), value)
+
+    def judged(self, *decisions: Decision | Mapping[str, Any]) -> InMemory:
+        """With the records of these gate decisions."""
+        for decision in decisions:
+            made = decision if isinstance(decision, Decision) else Decision.from_dict(decision)
+            self.gates.append(Record.of_decision(made))
+        return self
 
     def of_kind(self, kind: str, outcome: str) -> list[Record]:
         """Records in the ledger."""

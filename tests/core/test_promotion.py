@@ -14,6 +14,7 @@ from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.moves import Claim, Move, moves_to
 from airflow_mlops.core.promotion import (
     REFUSALS,
+    Judgement,
     PromotionRequest,
     Refusal,
     RollbackRequest,
@@ -37,6 +38,11 @@ def gate(**changes: Any) -> dict[str, Any]:
     return dataclasses.replace(decision, **changes).to_dict()
 
 
+def gate_of_four() -> dict[str, Any]:
+    evidence = {"candidate": {"version": "4", "model_digest": "d4"}, "champion": {"version": "1"}}
+    return gate(evidence=evidence, inputs={"evaluation": "four"})
+
+
 def approval(request: PromotionRequest, **changes: Any) -> dict[str, Any]:
     shown = {"version": request.version, "model_digest": request.model_digest, "gate": request.inputs["gate"]}
     decision = Decision(
@@ -48,14 +54,19 @@ def approval(request: PromotionRequest, **changes: Any) -> dict[str, Any]:
 SCENE = Scene(champion=candidate("1", until="2013-04"), candidate=candidate("3"))
 
 
+def look(request: PromotionRequest, scene: Scene = SCENE) -> Judgement:
+    """A judgement where the ledger has the gate decision that was given."""
+    return judge(request, dataclasses.replace(scene, gate=request.gate))
+
+
 def codes(request: PromotionRequest, scene: Scene = SCENE) -> list[str]:
-    judgement = judge(request, scene)
+    judgement = look(request, scene)
     assert (judgement.step == "refuse") == bool(judgement.refusals)
     return [r.code for r in judgement.refusals]
 
 
 def test_a_passed_gate_against_the_champion_may_claim_the_succession() -> None:
-    judgement = judge(PromotionRequest.of(MODEL, gate()), SCENE)
+    judgement = look(PromotionRequest.of(MODEL, gate()), SCENE)
     assert (judgement.step, judgement.number) == ("claim", 0)
 
 
@@ -106,7 +117,7 @@ def test_a_registry_that_is_not_as_it_should_be_is_a_refusal(scene: dict[str, An
 
 def test_allow_older_allows_older_data_and_nothing_else() -> None:
     older = dataclasses.replace(SCENE, champion=candidate("1", until="2014-01"))
-    assert judge(PromotionRequest.of(MODEL, gate(), allow_older=True), older).step == "claim"
+    assert look(PromotionRequest.of(MODEL, gate(), allow_older=True), older).step == "claim"
     moved = dataclasses.replace(older, champion=candidate("2", until="2014-01"))
     assert codes(PromotionRequest.of(MODEL, gate(), allow_older=True), moved) == ["champion_moved"]
 
@@ -114,7 +125,7 @@ def test_allow_older_allows_older_data_and_nothing_else() -> None:
 def test_without_a_champion_the_age_of_the_data_does_not_matter() -> None:
     first = gate(evidence={"candidate": {"version": "3", "model_digest": "d3"}, "champion": {"version": None}})
     scene = Scene(champion=None, candidate=candidate("3", until=""))
-    assert judge(PromotionRequest.of(MODEL, first), scene).step == "claim"
+    assert look(PromotionRequest.of(MODEL, first), scene).step == "claim"
 
 
 def test_all_that_is_wrong_with_a_version_is_said_at_once() -> None:
@@ -126,11 +137,33 @@ def test_all_that_is_wrong_with_a_version_is_said_at_once() -> None:
     ]
 
 
+def test_a_gate_decision_that_is_not_in_the_ledger_is_none() -> None:
+    request = PromotionRequest.of(MODEL, gate())
+    assert [r.code for r in judge(request, SCENE).refusals] == ["no_gate"]
+    registry = InMemory(candidate("1"), candidate("3"), champion="1")
+    assert promote(registry, request).refused and registry.aliases == {"champion": "1"}
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        {"decision": "reject"},
+        {"evidence": {"candidate": {"version": "4", "model_digest": "d3"}, "champion": {"version": "1"}}},
+        {"evidence": {"candidate": {"version": "3", "model_digest": "d4"}, "champion": {"version": "1"}}},
+        {"evidence": {"candidate": {"version": "3", "model_digest": "d3"}, "champion": {"version": "2"}}},
+    ],
+)
+def test_a_gate_decision_that_differs_from_its_record_is_refused(made_up: dict[str, Any]) -> None:
+    recorded = Decision.from_dict(gate(**made_up))
+    judgement = judge(PromotionRequest.of(MODEL, gate()), dataclasses.replace(SCENE, gate=recorded))
+    assert [r.code for r in judgement.refusals] == ["gate_differs"]
+
+
 def test_an_approval_of_exactly_this_passes_and_of_anything_else_does_not() -> None:
     wanted = gate(decision="require_approval")
     request = PromotionRequest.of(MODEL, wanted)
     good = PromotionRequest.of(MODEL, wanted, approval=approval(request))
-    assert judge(good, SCENE).step == "claim"
+    assert look(good, SCENE).step == "claim"
     assert good.decided_by == "ada"
     assert codes(PromotionRequest.of(MODEL, wanted, approval=approval(request, decision="rejected"))) == [
         "not_approved"
@@ -170,7 +203,7 @@ def test_no_damage_to_a_rejection_makes_it_a_pass(field: str, value: object, dro
     if field == "decision" and value == "pass":
         return
     damaged = {k: v for k, v in rejected.items() if k != field} if drop else {**rejected, field: value}
-    assert judge(PromotionRequest.of(MODEL, damaged), SCENE).step == "refuse"
+    assert look(PromotionRequest.of(MODEL, damaged), SCENE).step == "refuse"
 
 
 @given(
@@ -185,33 +218,34 @@ def test_no_damage_to_the_evidence_promotes_another_version(path: tuple[str, ...
     if inner[path[-1]] == value or (path == ("candidate", "version") and str(value) == "3"):
         return
     inner[path[-1]] = value
-    assert judge(PromotionRequest.of(MODEL, {**gate(), "evidence": evidence}), SCENE).step == "refuse"
+    assert look(PromotionRequest.of(MODEL, {**gate(), "evidence": evidence}), SCENE).step == "refuse"
 
 
 def test_a_claim_decides_what_a_retry_does() -> None:
     request = PromotionRequest.of(MODEL, gate())
     mine = Claim(number=0, key=request.key, to="3")
     moved = dataclasses.replace(SCENE, champion=candidate("3"))
-    assert judge(request, dataclasses.replace(SCENE, claims=(mine,))).step == "finish"
-    assert judge(request, dataclasses.replace(moved, claims=(mine,))).step == "finish"
-    assert judge(request, moved).step == "already", "somebody else made it the champion"
+    assert look(request, dataclasses.replace(SCENE, claims=(mine,))).step == "finish"
+    assert look(request, dataclasses.replace(moved, claims=(mine,))).step == "finish"
+    assert look(request, moved).step == "already", "somebody else made it the champion"
     ended = dataclasses.replace(mine, end="done r1")
-    assert judge(request, dataclasses.replace(moved, claims=(ended,), recorded=True)).step == "already"
-    assert judge(request, dataclasses.replace(SCENE, claims=(ended,), recorded=True)).step == "superseded"
+    assert look(request, dataclasses.replace(moved, claims=(ended,), recorded=True)).step == "already"
+    assert look(request, dataclasses.replace(SCENE, claims=(ended,), recorded=True)).step == "superseded"
     void = dataclasses.replace(mine, end="void somebody moved it")
     assert codes(request, dataclasses.replace(SCENE, claims=(void,))) == ["champion_moved"]
-    deleted = judge(request, dataclasses.replace(SCENE, candidate=None, claims=(mine,)))
+    deleted = look(request, dataclasses.replace(SCENE, candidate=None, claims=(mine,)))
     assert (deleted.step, deleted.refusals[0].code) == ("void", "version_deleted")
-    other = judge(request, dataclasses.replace(SCENE, claims=(Claim(number=0, key="k", to="4"),)))
+    other = look(request, dataclasses.replace(SCENE, claims=(Claim(number=0, key="k", to="4"),)))
     assert (other.step, other.other) == ("finish", True)
-    closed = judge(request, dataclasses.replace(SCENE, claims=(Claim(number=0, key="k", to="4", end="done r"),)))
+    closed = look(request, dataclasses.replace(SCENE, claims=(Claim(number=0, key="k", to="4", end="done r"),)))
     assert (closed.step, closed.number) == ("claim", 1)
 
 
 def test_who_moved_the_champion_is_said() -> None:
-    registry = InMemory(*(candidate(str(n)) for n in range(1, 5)), champion="1")
+    registry = InMemory(*(candidate(str(n)) for n in range(1, 5)), champion="1").judged(gate())
     run = {"dag_id": "flights_train", "run_id": "r7", "task_id": "promote"}
-    other = gate(evidence={"candidate": {"version": "4", "model_digest": "d4"}, "champion": {"version": "1"}})
+    other = gate_of_four()
+    registry.judged(other)
     promote(registry, PromotionRequest.of(MODEL, other), dag_run=run)
     refused = promote(registry, PromotionRequest.of(MODEL, gate()))
     assert refused.refusals[0].code == "champion_moved"
@@ -223,7 +257,7 @@ def test_who_moved_the_champion_is_said() -> None:
 
 
 def test_a_version_that_somebody_else_made_the_champion_is_adopted_without_a_move() -> None:
-    registry = InMemory(candidate("1"), candidate("3"), champion="1")
+    registry = InMemory(candidate("1"), candidate("3"), champion="1").judged(gate())
     registry.set_alias(MODEL, "champion", "3")
     outcome = promote(registry, PromotionRequest.of(MODEL, gate()))
     assert (outcome.decision.decision, outcome.moved, outcome.refused) == ("already_promoted", False, False)
@@ -232,7 +266,7 @@ def test_a_version_that_somebody_else_made_the_champion_is_adopted_without_a_mov
 
 def test_a_version_that_is_pinned_or_deleted_after_the_claim_is_given_up() -> None:
     for spoil in ("pin", "delete"):
-        registry = InMemory(candidate("1"), candidate("3"), candidate("4"), champion="1")
+        registry = InMemory(candidate("1"), candidate("3"), candidate("4"), champion="1").judged(gate())
         request = PromotionRequest.of(MODEL, gate())
 
         class Stop(BaseException):
@@ -250,7 +284,8 @@ def test_a_version_that_is_pinned_or_deleted_after_the_claim_is_given_up() -> No
             del registry.known["3"]
         refused = promote(registry, request)
         assert refused.refused and registry.aliases["champion"] == "1"
-        other = gate(evidence={"candidate": {"version": "4", "model_digest": "d4"}, "champion": {"version": "1"}})
+        other = gate_of_four()
+        registry.judged(other)
         assert promote(registry, PromotionRequest.of(MODEL, other)).moved, "a claim that was given up blocks nobody"
 
 
@@ -288,12 +323,13 @@ def test_a_refused_rollback_changes_nothing() -> None:
 
 
 def test_a_rolled_back_version_is_not_promoted_again_until_it_is_unpinned() -> None:
-    registry = InMemory(candidate("1"), candidate("3"), champion="1")
+    registry = InMemory(candidate("1"), candidate("3"), champion="1").judged(gate())
     request = PromotionRequest.of(MODEL, gate())
     promote(registry, request)
     rollback(registry, RollbackRequest(model=MODEL, request="r", reason="AUC fell", to_version="1"))
     assert registry.aliases == {"champion": "1"}
     fresh = PromotionRequest.of(MODEL, gate(inputs={"evaluation": "another"}))
+    registry.judged(gate(inputs={"evaluation": "another"}))
     refused = promote(registry, fresh)
     assert [r.code for r in refused.refusals] == ["pinned"] and "AUC fell" in refused.refusals[0].message
     registry.tag_version(MODEL, "3", {"mlops.pinned": ""})
@@ -302,7 +338,7 @@ def test_a_rolled_back_version_is_not_promoted_again_until_it_is_unpinned() -> N
 
 
 def test_an_unpinned_rollback_can_be_rolled_forward() -> None:
-    registry = InMemory(candidate("1"), candidate("3"), champion="1")
+    registry = InMemory(candidate("1"), candidate("3"), champion="1").judged(gate())
     promote(registry, PromotionRequest.of(MODEL, gate()))
     rollback(registry, RollbackRequest(model=MODEL, request="back", reason="drill", pin=False))
     assert registry.aliases == {"champion": "1", "previous_champion": "3"}

@@ -31,7 +31,10 @@ def request(version: str, champion: str | None = "1", **options: str) -> Promoti
 
 
 def fresh(champion: str = "1", previous: str = "") -> InMemory:
-    return InMemory(*(candidate(str(n)) for n in range(8)), champion=champion, previous=previous)
+    registry = InMemory(*(candidate(str(n)) for n in range(8)), champion=champion, previous=previous)
+    judged = [("1", "0"), ("2", "1"), ("3", "1"), ("3", None), ("4", "1"), ("5", "1"), ("7", "3")]
+    registry.judged(*(gate(v, c) for v, c in judged), gate("6", "1", decision="reject"))
+    return registry
 
 
 def operations(registry: InMemory, act: object) -> int:
