@@ -7,6 +7,7 @@
     │   └── LifecycleFailure                   carries the report or decision as a dict
     │       ├── DataValidationFailed
     │       ├── TrainingFailed
+    │       ├── EvaluationFailed
     │       ├── GateRejected
     │       ├── PromotionRefused
     │       ├── DriftDetected                  only where the author chose to fail on drift
@@ -42,6 +43,10 @@ class DataValidationFailed(LifecycleFailure):
 
 class TrainingFailed(LifecycleFailure):
     """The training function raised, or returned something that is not a fitted estimator."""
+
+
+class EvaluationFailed(LifecycleFailure):
+    """The rows can not judge a model: none, without labels, of one class, or not those that were meant."""
 
 
 class GateRejected(LifecycleFailure):

@@ -54,11 +54,12 @@ __all__ = [
 PASS, REJECT = "pass", "reject"
 
 
-def judge(evaluation: Evaluation, policy: GatePolicy) -> Decision:
+def judge(evaluation: Evaluation, policy: GatePolicy, *, dag_run: Mapping[str, Any] | None = None) -> Decision:
     """The verdict of a policy on an evaluation. Pure: the same two give the same decision.
 
     :param evaluation: figures and evidence.
     :param policy: what has to hold.
+    :param dag_run: who asks; recorded, and no input of the verdict.
     :returns: a decision of kind ``gate``: ``pass``, ``reject`` or ``require_approval``. Its evidence has ``candidate``
         and ``champion`` (version, digest, state), ``report`` with every check, the digests, and what was assumed.
     :raises UnknownName: when the policy names a metric that neither the table nor the evaluation knows.
@@ -92,6 +93,7 @@ def judge(evaluation: Evaluation, policy: GatePolicy) -> Decision:
             "report": report.to_dict(),
         },
         inputs=inputs,
+        dag_run=dag_run or {},
     )
 
 

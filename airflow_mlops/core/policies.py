@@ -15,14 +15,13 @@ are finite numbers; a check that has none, or a policy without checks, is a :cla
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from airflow_mlops.core.errors import PolicyError, UnknownName
+from airflow_mlops.core.fingerprint import describe_trainer, module_name
 from airflow_mlops.core.results import JSON, digest, finite, plain
 
 ON_MISSING_CHAMPION = ("value_only", "reject", "require_approval")
@@ -244,7 +243,8 @@ class Function(_Rule):
         """``module:function``."""
         if isinstance(self.function, str):
             return self.function
-        return f"{getattr(self.function, '__module__', '')}:{getattr(self.function, '__qualname__', 'function')}"
+        module = module_name(getattr(self.function, "__module__", "") or "")
+        return f"{module}:{getattr(self.function, '__qualname__', type(self.function).__qualname__)}"
 
     def load(self) -> Callable[[Any], Any]:
         """The function itself.
@@ -266,20 +266,11 @@ class Function(_Rule):
 
     def to_dict(self) -> dict[str, JSON]:
         """Its name, and a digest of its source: another body is another policy."""
-        return {self.name: {"function": self.label, "source": _source_digest(self.function)}}
+        source = "" if isinstance(self.function, str) else digest(describe_trainer(self.function))
+        return {self.name: {"function": self.label, "source": source}}
 
     def __repr__(self) -> str:
         return f"Function({self.label})"
-
-
-def _source_digest(function: Callable[[Any], Any] | str) -> str:
-    if isinstance(function, str):
-        return ""
-    try:
-        text = inspect.getsource(function)
-    except (OSError, TypeError):
-        text = repr(getattr(getattr(function, "__code__", None), "co_code", ""))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 CHECKS: Mapping[str, type[_Rule]] = {

@@ -1,0 +1,277 @@
+"""Scoring candidate and champion on the same rows: :class:`EvaluateModelOperator`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.errors import DatasetNotFound, MlopsError, SchemaMismatch, UsageError
+from airflow_mlops.core.evaluation import Evaluation
+from airflow_mlops.core.metrics import METRICS, Metric, metrics_of
+from airflow_mlops.core.outputs import classes_of, task_of, truth_of
+from airflow_mlops.core.records import CHAMPION, ModelVersion, Record
+from airflow_mlops.core.results import JSON, digest
+from airflow_mlops.exceptions import EvaluationFailed
+from airflow_mlops.operators._contenders import load, onto_run
+from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_mlops.hooks.mlflow import MlflowHook
+
+
+class EvaluateModelOperator(BaseOperator):
+    """Score a candidate, the champion and a baseline on the same frozen rows; record figures, judge nothing.
+
+    A candidate or champion that can't be loaded, or can't predict these rows, is part of the result (state
+    ``error``): the gate then fails closed. The same versions, rows and settings a second time return the record that
+    is there, and nothing is loaded or scored. The candidate's run gets the figures as ``holdout_<metric>``, the
+    profile of its predictions and, for two classes, what estimating its performance without labels needs.
+
+    Returns the :class:`~airflow_mlops.core.evaluation.Evaluation` as a dict; ``record`` says where it is stored.
+
+    :param model_name: the registered model. (templated)
+    :param candidate: a version, an alias, or the XCom of the training. (templated)
+    :param data: the holdout: a reference, its dict, a URI. A resolved one must still have the same rows. (templated)
+    :param target: the column with the labels; rows without one are left out and counted. (templated)
+    :param metrics: names of :data:`~airflow_mlops.core.metrics.METRICS`, or :func:`~airflow_mlops.core.metrics.metric`
+        of a function.
+    :param slices: columns; each of their values is evaluated by itself too. (templated)
+    :param features: the columns that are given to the models; empty: those each was trained on. (templated)
+    :param champion_alias: the alias of the version to stand up to. (templated)
+    :param baseline: ``"prior"``, the best constant, or ``None``.
+    :param task: ``classification`` or ``regression``; empty: by the metrics.
+    :param positive_label: of two classes the one to find; ``None``: training's own, else the greater. (templated)
+    :param replicates: bootstrap resamples behind intervals and comparisons.
+    :param seed: of the resamples.
+    :param latency_calls: time so many predictions of one row, for a policy with ``latency``; 0: none.
+    :param mlflow_conn_id: the MLflow connection. (templated)
+    :raises EvaluationFailed: not retried: rows that can't judge a model, or arguments that are wrong.
+    :raises DatasetNotFound: retried: nothing is there yet.
+    :raises MlflowUnavailable: retried.
+    """
+
+    template_fields: Sequence[str] = (
+        "model_name",
+        "candidate",
+        "data",
+        "target",
+        "slices",
+        "features",
+        "champion_alias",
+        "positive_label",
+        "mlflow_conn_id",
+    )
+    ui_color = "#e8e4f5"
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        candidate: Any,
+        data: Any,
+        target: str,
+        metrics: Sequence[str | Metric] = ("roc_auc",),
+        slices: Sequence[str] = (),
+        features: Sequence[str] = (),
+        champion_alias: str = CHAMPION,
+        baseline: str | None = "prior",
+        task: str = "",
+        positive_label: Any = None,
+        replicates: int = 1000,
+        seed: int = 0,
+        latency_calls: int = 0,
+        mlflow_conn_id: str = "mlflow_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.candidate = candidate
+        self.data = data.to_dict() if isinstance(data, DatasetRef) else data
+        self.target = target
+        self.metrics = metrics
+        self.slices = slices
+        self.features = features
+        self.champion_alias = champion_alias
+        self.baseline = baseline
+        self.task = task
+        self.positive_label = positive_label
+        self.replicates = replicates
+        self.seed = seed
+        self.latency_calls = latency_calls
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @cached_property
+    def hook(self) -> MlflowHook:
+        """MLflow through the connection."""
+        from airflow_mlops.hooks.mlflow import MlflowHook
+
+        return MlflowHook(self.mlflow_conn_id)
+
+    def execute(self, context: Context) -> dict[str, JSON]:
+        """Find the evaluation of these inputs, or make and record it."""
+        try:
+            evaluation = self._evaluation(context)
+        except DatasetNotFound:
+            raise
+        except MlopsError as error:
+            result = {
+                "model_name": self.model_name,
+                "error": {"type": type(error).__name__, "message": str(error)},
+            }
+            published = publish(context, result)
+            raise EvaluationFailed(f"evaluation of {self.model_name!r} failed: {error}", published) from error
+        for figure in evaluation.metrics:
+            self.log.info(
+                "%s (%s is better): candidate %s, champion %s, baseline %s %s",
+                figure.metric,
+                figure.direction,
+                figure.candidate,
+                figure.champion,
+                figure.baseline,
+                dict(figure.errors) or "",
+            )
+        return publish(context, evaluation.to_dict())
+
+    def _evaluation(self, context: Context) -> Evaluation:
+        metrics = metrics_of(self.metrics)
+        task_of(metrics, self.task)
+        version = self._candidate()
+        champion = self.hook.by_alias(self.model_name, self.champion_alias)
+        data = _verified(DatasetRef.of(self.data))
+        config = self._config(metrics)
+        key = digest(
+            "evaluation",
+            self.model_name,
+            [version.version, version.model_digest],
+            [champion.version, champion.model_digest] if champion else None,
+            data.digest,
+            config,
+        )
+        found = self.hook.find_record(self.model_name, "evaluation", key)
+        if found is not None:
+            self.log.info("%s was evaluated on these inputs before (run %s)", version.label, found.run_id)
+            return Evaluation.from_dict({**found.body, "record": {"run_id": found.run_id, "key": key}})
+        evaluation = self._score(version, champion, data, metrics, config)
+        for who in (evaluation.candidate, evaluation.champion):
+            if who.state == "error":
+                # Not under the inputs' key: what could not be loaded today may be there tomorrow.
+                key = digest(key, who.version, who.error)
+        record = self.hook.record(
+            Record(
+                kind="evaluation",
+                model=self.model_name,
+                key=key,
+                outcome="scored" if evaluation.candidate.scored else "error",
+                body=evaluation.to_dict(),
+                metrics={f.metric: f.candidate for f in evaluation.metrics if f.candidate is not None},
+                subject=version.version,
+                at=time_of(context),
+                backfill=is_backfill(context),
+            ),
+            dag_run=run_of(context),
+        )
+        return Evaluation.from_dict({**record.body, "record": {"run_id": record.run_id, "key": key}})
+
+    def _candidate(self) -> ModelVersion:
+        wanted = self.candidate
+        if isinstance(wanted, Mapping):
+            model = wanted.get("model_name", self.model_name)
+            if model != self.model_name:
+                raise UsageError(f"the candidate is a version of {model!r}, not of {self.model_name!r}")
+            wanted = wanted.get("version")
+        if isinstance(wanted, bool) or not isinstance(wanted, str | int) or not str(wanted):
+            raise UsageError(f"candidate must be a version, an alias or a training's result, got {self.candidate!r}")
+        name = str(wanted)
+        find = self.hook.version if name.isdigit() else self.hook.by_alias
+        version = find(self.model_name, name)
+        if version is None:
+            raise UsageError(f"model {self.model_name!r} has no version {name!r}")
+        return version
+
+    def _config(self, metrics: Sequence[Metric]) -> str:
+        from airflow_mlops.core.fingerprint import describe_trainer
+
+        return digest(
+            [
+                m.name if METRICS.get(m.name) is m else [m.name, m.direction, m.needs, describe_trainer(m.function)]
+                for m in metrics
+            ],
+            self.target,
+            _names(self.slices, "slices"),
+            _names(self.features, "features"),
+            self.baseline,
+            self.task,
+            None if self.positive_label is None else str(self.positive_label),
+            [self.replicates, self.seed, self.latency_calls],
+        )
+
+    def _score(
+        self,
+        version: ModelVersion,
+        champion: ModelVersion | None,
+        data: DatasetRef,
+        metrics: Sequence[Metric],
+        config: str,
+    ) -> Evaluation:
+        from airflow_mlops.core.comparison import evaluate
+        from airflow_mlops.engines import engine_for
+
+        frame = engine_for(data).read(data)
+        missing = [c for c in (self.target, *self.slices) if c not in frame.columns]
+        if missing:
+            raise SchemaMismatch(f"{data.label} has no column {', '.join(map(repr, missing))}", missing=missing)
+        loaded = {"candidate": load(self.hook, version), "champion": load(self.hook, champion)}
+        positive = self.positive_label if self.positive_label is not None else loaded["candidate"].positive
+        truth = truth_of(
+            frame[self.target],
+            task=task_of(metrics, self.task),
+            known=[c for one in loaded.values() for c in classes_of(one.model)],
+            positive_label=positive,
+            name=self.target,
+        )
+        rows = frame.loc[truth.kept].reset_index(drop=True)
+        said = {
+            who: one.say(rows, truth, target=self.target, features=self.features, latency_calls=self.latency_calls)
+            for who, one in loaded.items()
+        }
+        for who, one in loaded.items():
+            if one.error:
+                self.log.warning("%s %s: %s", who, one.label, one.error)
+        evaluation = evaluate(
+            model_name=self.model_name,
+            truth=truth,
+            metrics=metrics,
+            candidate=loaded["candidate"].contender,
+            champion=loaded["champion"].contender,
+            outputs={who: outputs for who, outputs in said.items() if outputs is not None},
+            slices={name: rows[name] for name in self.slices},
+            baseline=self.baseline or "",
+            replicates=self.replicates,
+            seed=self.seed,
+            data=data.to_dict(),
+            config=config,
+        )
+        if said["candidate"] is not None:
+            onto_run(self.hook, version, evaluation, said["candidate"], truth)
+        return evaluation
+
+
+def _verified(ref: DatasetRef) -> DatasetRef:
+    from airflow_mlops.engines import engine_for, verify
+
+    if not ref.resolved:
+        return engine_for(ref).resolve(ref)
+    verify(ref)
+    return ref
+
+
+def _names(value: Any, what: str) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise UsageError(f"{what} must be a list of columns, got {value!r}")
+    return [str(v) for v in value]
