@@ -6,25 +6,24 @@ started. So all is settled when every run has ended and every event has started 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dev.stack import FINISHED, Stack, StackError
+from dev.client import FINISHED, Client, StackError
 
 PAGE = 100
 """Airflow's largest page."""
 
 
 class Cascade:
-    """The runs of a stack, seen from outside through the REST API.
+    """The runs of an Airflow, seen from outside through the REST API.
 
-    :param stack: a running one.
+    :param airflow: a running one.
     :param ended: called once with each run that has ended, and with its task instances.
     """
 
-    def __init__(self, stack: Stack, ended: Callable[[dict[str, Any], list[dict[str, Any]]], None]) -> None:
-        self.stack = stack
+    def __init__(self, airflow: Client, ended: Callable[[dict[str, Any], list[dict[str, Any]]], None]) -> None:
+        self.airflow = airflow
         self.ended = ended
         self._told: set[tuple[str, str]] = set()
 
@@ -33,29 +32,34 @@ class Cascade:
 
         :raises StackError: when that has not happened after ``patience`` seconds, with what is still open.
         """
-        deadline = time.monotonic() + patience
-        while waiting := self._open():
-            if time.monotonic() > deadline:
-                raise StackError(f"still open after {patience:.0f} s: {', '.join(waiting)}")
-            time.sleep(0.3)
+        waiting: list[str] = []
+
+        def nothing_open() -> bool:
+            waiting[:] = self._open()
+            return not waiting
+
+        if not self.airflow.until(nothing_open, patience):
+            raise StackError(f"still open after {patience:.0f} s: {', '.join(waiting)}")
 
     def task_reaches(self, dag_id: str, run_id: str, task_id: str, state: str, *, patience: float = 60) -> None:
         """Wait until a task is in a state.
 
         :raises StackError: when it is not after ``patience`` seconds.
         """
-        deadline = time.monotonic() + patience
-        while (seen := self._states(dag_id, run_id).get(task_id)) != state:
-            if time.monotonic() > deadline:
-                raise StackError(f"{dag_id}.{task_id} is {seen}, not {state}, after {patience:.0f} s")
-            time.sleep(0.3)
+
+        def reached() -> bool:
+            return self._states(dag_id, run_id).get(task_id) == state
+
+        if not self.airflow.until(reached, patience):
+            seen = self._states(dag_id, run_id).get(task_id)
+            raise StackError(f"{dag_id}.{task_id} is {seen}, not {state}, after {patience:.0f} s")
 
     def runs(self) -> list[dict[str, Any]]:
         """All runs so far, the oldest first."""
         return list(self._pages("/dags/~/dagRuns", "dag_runs", order_by="run_after"))
 
     def _states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        return {t["task_id"]: t["state"] for t in self.stack.tasks_of(dag_id, run_id)}
+        return {t["task_id"]: t["state"] for t in self.airflow.tasks_of(dag_id, run_id)}
 
     def _open(self) -> list[str]:
         """What is not settled. The runs are asked first: once all have ended, no further event can appear."""
@@ -64,7 +68,7 @@ class Cascade:
             key = run["dag_id"], run["dag_run_id"]
             if run["state"] in FINISHED and key not in self._told:
                 self._told.add(key)
-                self.ended(run, self.stack.tasks_of(*key))
+                self.ended(run, self.airflow.tasks_of(*key))
         if active := [
             f"{r['dag_id']} {r['partition_key'] or ''} {r['state']}" for r in runs if r["state"] not in FINISHED
         ]:
@@ -86,7 +90,7 @@ class Cascade:
     def _pages(self, path: str, name: str, **query: Any) -> Iterator[dict[str, Any]]:
         offset = 0
         while True:
-            answer = self.stack.api("GET", path, limit=PAGE, offset=offset, **query)
+            answer = self.airflow.api("GET", path, limit=PAGE, offset=offset, **query)
             yield from answer[name]
             offset += PAGE
             if offset >= answer["total_entries"]:

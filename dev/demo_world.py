@@ -8,7 +8,6 @@ since the last one (the arrivals of the month before). The flights are those of 
 from __future__ import annotations
 
 import importlib.util
-import os
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -78,7 +77,7 @@ class World:
     def _write(self, name: str, query: str) -> Path:
         path, hidden = self.landing / name, self.landing / f".{name}"
         self.db.execute(f"COPY ({query}) TO '{str(hidden).replace(chr(39), chr(39) * 2)}' (HEADER, DELIMITER ',')")
-        os.replace(hidden, path)
+        hidden.replace(path)
         return path
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,7 @@ def _write(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         db.table("result").write_parquet(str(hidden))
-        os.replace(hidden, path)
+        hidden.replace(path)
     finally:
         hidden.unlink(missing_ok=True)
     return int(rows)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from dev.demo_world import World
 from flights.features import FEATURES
 from flights.layout import KEY
 from flights.prepare import prepare_month
-
-from dev.demo_world import World
 
 AFTERWARDS = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
 READINGS = ("temp", "dewp", "humid", "wind_speed", "wind_gust", "precip", "pressure", "visib")
