@@ -135,6 +135,11 @@ class Source:
         with explained(self.label):
             return self.execute(select, tail, **parameters).fetchall()
 
+    def run(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows of a whole query that has :attr:`relation` in it."""
+        with explained(self.label):
+            return self.con.execute(sql, {**self.parameters, **parameters}).fetchall()
+
     def reader(self, select: str, rows: int) -> Any:
         """The rows of such a query as an Arrow reader, ``rows`` at a time."""
         with explained(self.label):
