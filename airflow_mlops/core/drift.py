@@ -12,84 +12,22 @@ policy's: a check made again next year, over the same partition, says the same.
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_cells, numeric_cells, unseen_rows
+from airflow_mlops.core.drift_policy import SHARES, DriftPolicy
 from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, noise_floor
 from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, share_test, unseen_test
 from airflow_mlops.core.errors import PolicyError, UnknownName
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
-from airflow_mlops.core.settings import Policy, within
 
 if TYPE_CHECKING:
     from airflow_mlops.core.columns import ColumnProfile
     from airflow_mlops.core.profile import Profile
 
-SHARES: Mapping[str, float] = {"null_share": 0.02, "nonfinite_share": 0.001, "unseen_share": 0.01}
-"""Shares that are drift features of every column, with the least absolute change that matters."""
-
-RULES = ("any", "share", "importance")
-"""When the dataset has drifted: any column has, or at least a share of the columns, or of their importance."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DriftPolicy(Policy):
-    """What counts as drift.
-
-    :param alpha: greatest chance that a check of *identical* distributions says drift, over all its columns.
-    :param numeric_test: one of :data:`~airflow_mlops.core.drift_tests.TESTS`.
-    :param categorical_test: likewise, for categories.
-    :param numeric_effect: one of :data:`~airflow_mlops.core.drift_statistics.EFFECTS`, whose floor must be passed.
-    :param categorical_effect: likewise, for categories.
-    :param floors: effect or share name -> floor, in place of the table's.
-    :param minimum_rows: rows below which nothing is said about a column, in either sample.
-    :param include: columns that are checked, as names or shell patterns; empty: all of the reference's.
-    :param exclude: columns that are not, after ``include``.
-    :param rule: one of :data:`RULES`.
-    :param share: for the rules ``share`` and ``importance``: drift from this share on, over 0 and up to 1.
-    :param new_columns: ``fail``, ``warn`` or ``ignore`` columns that the reference does not have.
-    :param replicates: batches drawn for the floor that chance sets.
-
-    >>> DriftPolicy.from_dict({"alpha": 0.01, "floors": {"psi": 0.2}}).floors["psi"]
-    0.2
-    """
-
-    alpha: float = 0.05
-    numeric_test: str = "anderson_darling"
-    categorical_test: str = "chi_square"
-    numeric_effect: str = "jensen_shannon"
-    categorical_effect: str = "jensen_shannon"
-    floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    minimum_rows: int = 30
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    rule: str = "any"
-    share: float = 0.3
-    new_columns: str = "warn"
-    replicates: int = 500
-
-    def __post_init__(self) -> None:
-        set_ = object.__setattr__
-        for name in ("include", "exclude"):
-            value = getattr(self, name)
-            set_(self, name, (value,) if isinstance(value, str) else tuple(value))
-        set_(self, "floors", {str(k): within(v, f"floor {k}", 0, math.inf) for k, v in self.floors.items()})
-        set_(self, "alpha", within(self.alpha, "alpha", 1e-9, 0.5))
-        set_(self, "share", within(self.share, "share", 1e-9, 1))
-        within(self.minimum_rows, "minimum_rows", 10, 1e9)
-        within(self.replicates, "replicates", 100, 100_000)
-        if self.rule not in RULES:
-            raise UnknownName("drift rule", self.rule, RULES)
-        if self.new_columns not in ("fail", "warn", "ignore"):
-            raise UnknownName("new_columns", self.new_columns, ("fail", "warn", "ignore"))
-
-    def watches(self, column: str) -> bool:
-        """Whether a column is checked."""
-        inside = not self.include or any(fnmatch.fnmatchcase(column, p) for p in self.include)
-        return inside and not any(fnmatch.fnmatchcase(column, p) for p in self.exclude)
+__all__ = ["DriftPolicy", "check_drift", "drifted_columns", "figures"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +52,7 @@ def check_drift(
     *,
     seed: int = 0,
     subject: str = "",
+    columns: Iterable[str] = (),
     importances: Mapping[str, float] | None = None,
     effects: Mapping[str, Effect] = EFFECTS,
     tests: Mapping[str, Test] = TESTS,
@@ -124,6 +63,7 @@ def check_drift(
     :param current: the batch that is judged.
     :param seed: of the resampling behind the floors; part of what the verdict is a function of.
     :param subject: what people call the batch.
+    :param columns: all columns of the batch, where its profile has only some of them.
     :param importances: column -> weight >= 0, for the rule ``importance``.
     :param effects: the table that the policy's names are looked up in, with one's own statistics.
     :param tests: likewise for the tests.
@@ -139,7 +79,7 @@ def check_drift(
         "policy": digest(policy.digest, seed, dict(importances or {})),
     }
     watched = [c for c in reference.columns if policy.watches(c)]
-    checks = _schema(reference, current, watched, policy)
+    checks = _schema(reference, current, watched, policy, [*current.columns, *columns])
     broken = {c.subject for c in checks if c.status in (Status.FAILED, Status.ERROR)}
     pairs = [(reference.columns[c], current.columns[c]) for c in watched if c not in broken]
     findings: list[_Finding] = []
@@ -202,7 +142,9 @@ def _known(policy: DriftPolicy, effects: Mapping[str, Effect], tests: Mapping[st
             raise UnknownName("drift floor", name, [*effects, *SHARES])
 
 
-def _schema(reference: Profile, current: Profile, watched: list[str], policy: DriftPolicy) -> list[Check]:
+def _schema(
+    reference: Profile, current: Profile, watched: list[str], policy: DriftPolicy, there: list[str]
+) -> list[Check]:
     checks = []
     for name in watched:
         if name not in current.columns:
@@ -214,7 +156,7 @@ def _schema(reference: Profile, current: Profile, watched: list[str], policy: Dr
             checks.append(_check("schema", Status.FAILED, name, message, observed=now.type, expected=was.type))
     if policy.new_columns != "ignore":
         severity = Severity.CRITICAL if policy.new_columns == "fail" else Severity.WARNING
-        new = [c for c in current.columns if c not in reference.columns and policy.watches(c)]
+        new = [c for c in dict.fromkeys(there) if c not in reference.columns and policy.watches(c)]
         message = "the reference does not have this column"
         checks += [_check("new_column", Status.FAILED, c, message, severity=severity) for c in new]
     return checks

@@ -1,0 +1,74 @@
+"""What counts as drift: :class:`DriftPolicy`."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Mapping
+
+from airflow_mlops.core.errors import UnknownName
+from airflow_mlops.core.settings import Policy, within
+
+SHARES: Mapping[str, float] = {"null_share": 0.02, "nonfinite_share": 0.001, "unseen_share": 0.01}
+"""Shares that are drift features of every column, with the least absolute change that matters."""
+
+RULES = ("any", "share", "importance")
+"""When the dataset has drifted: any column has, or at least a share of the columns, or of their importance."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriftPolicy(Policy):
+    """What counts as drift.
+
+    :param alpha: greatest chance that a check of *identical* distributions says drift, over all its columns.
+    :param numeric_test: one of :data:`~airflow_mlops.core.drift_tests.TESTS`.
+    :param categorical_test: likewise, for categories.
+    :param numeric_effect: one of :data:`~airflow_mlops.core.drift_statistics.EFFECTS`, whose floor must be passed.
+    :param categorical_effect: likewise, for categories.
+    :param floors: effect or share name -> floor, in place of the table's.
+    :param minimum_rows: rows below which nothing is said about a column, in either sample.
+    :param include: columns that are checked, as names or shell patterns; empty: all of the reference's.
+    :param exclude: columns that are not, after ``include``.
+    :param rule: one of :data:`RULES`.
+    :param share: for the rules ``share`` and ``importance``: drift from this share on, over 0 and up to 1.
+    :param new_columns: ``fail``, ``warn`` or ``ignore`` columns that the reference does not have.
+    :param replicates: batches drawn for the floor that chance sets.
+
+    >>> DriftPolicy.from_dict({"alpha": 0.01, "floors": {"psi": 0.2}}).floors["psi"]
+    0.2
+    """
+
+    alpha: float = 0.05
+    numeric_test: str = "anderson_darling"
+    categorical_test: str = "chi_square"
+    numeric_effect: str = "jensen_shannon"
+    categorical_effect: str = "jensen_shannon"
+    floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    minimum_rows: int = 30
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    rule: str = "any"
+    share: float = 0.3
+    new_columns: str = "warn"
+    replicates: int = 500
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        for name in ("include", "exclude"):
+            value = getattr(self, name)
+            set_(self, name, (value,) if isinstance(value, str) else tuple(value))
+        set_(self, "floors", {str(k): within(v, f"floor {k}", 0, math.inf) for k, v in self.floors.items()})
+        set_(self, "alpha", within(self.alpha, "alpha", 1e-9, 0.5))
+        set_(self, "share", within(self.share, "share", 1e-9, 1))
+        within(self.minimum_rows, "minimum_rows", 10, 1e9)
+        within(self.replicates, "replicates", 100, 100_000)
+        if self.rule not in RULES:
+            raise UnknownName("drift rule", self.rule, RULES)
+        if self.new_columns not in ("fail", "warn", "ignore"):
+            raise UnknownName("new_columns", self.new_columns, ("fail", "warn", "ignore"))
+
+    def watches(self, column: str) -> bool:
+        """Whether a column is checked."""
+        inside = not self.include or any(fnmatch.fnmatchcase(column, p) for p in self.include)
+        return inside and not any(fnmatch.fnmatchcase(column, p) for p in self.exclude)

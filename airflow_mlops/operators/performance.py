@@ -1,0 +1,346 @@
+"""Is the model still right: :class:`CheckPerformanceOperator`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.errors import DataError, DatasetNotFound, LabelError, MlopsError, UsageError
+from airflow_mlops.core.metrics import Metric, metrics_of
+from airflow_mlops.core.performance import Figure, PerformancePolicy, check_performance, estimate, realised
+from airflow_mlops.core.records import ModelVersion, Record
+from airflow_mlops.core.results import JSON, Report, Status, digest
+from airflow_mlops.core.retraining_rules import time_of as parsed
+from airflow_mlops.core.settings import duration
+from airflow_mlops.exceptions import LifecycleFailure, PerformanceDropped
+from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._monitoring import (
+    MonitoringOperator,
+    bounded,
+    chosen,
+    plain_policy,
+    policy_of,
+    unknown,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_mlops.engines.joins import Joined
+
+
+class CheckPerformanceOperator(MonitoringOperator):
+    """Judge predictions by the labels that came since; until they are there, by an estimate that is called one.
+
+    Predictions and labels are joined by key. Rows younger than the label lag are left out, and below the coverage floor
+    nothing is judged: the verdict is then ``insufficient_data``, or that of the estimate. One record of kind
+    ``performance`` in the model's ledger, whatever the verdict.
+
+    Returns ``{"status", "basis", "realised", "estimated", "reference", "labels", "report", "model_name", "version",
+    "subject", "record"}``; ``basis`` is ``realised``, ``estimated`` or ``none``.
+
+    :param model_name: the registered model. (templated)
+    :param predictions: what was predicted: columns of the key, ``prediction`` and for classifiers ``score``; the
+        result of a ``ScoreBatchOperator``. (templated)
+    :param labels: what turned out: columns of the key and ``target``; ``None`` or not there yet: no labels. (templated)
+    :param key: columns that identify a row on both sides. (templated)
+    :param target: the column of the labels; empty: the one that the version was trained on. (templated)
+    :param metrics: names of the metric table, or metrics of one's own; those of the policy are added.
+    :param policy: a :class:`~airflow_mlops.core.performance.PerformancePolicy`, its dict, or the path of a YAML file.
+        (templated)
+    :param label_lag: time until a label is there: a timedelta, seconds or ``{"days": 7}``; needs ``time_column``.
+    :param time_column: of the predictions: the time that the lag counts from. (templated)
+    :param as_of: ISO time that the lag counts back from; empty: the time the run is about. (templated)
+    :param minimum_coverage: in place of the policy's.
+    :param estimate: whether to estimate from the calibration that was logged with the version.
+    :param positive_label: of two classes the one that ``score`` is of; ``None``: as the version was trained.
+        (templated)
+    :param version: the version that predicted; empty: the one that ``predictions`` names, else ``alias``. (templated)
+    :param alias: (templated)
+    :param subject: what the batch is called in the ledger; empty: the run's partition key, else the data's name.
+        (templated)
+    :param on_drop: ``record`` the verdict and go on, or ``fail`` the task after that, on an error too.
+    :param on_missing_model: ``skip`` or ``fail`` when there is no such version yet.
+    :param seed: of the intervals' resampling.
+    :param mlflow_conn_id: the MLflow connection. (templated)
+    :raises PerformanceDropped: not retried, with ``on_drop="fail"``.
+    :raises DatasetNotFound: retried: the predictions are not there yet.
+    :raises MlflowUnavailable: retried.
+    """
+
+    template_fields: Sequence[str] = (
+        "model_name",
+        "predictions",
+        "labels",
+        "key",
+        "target",
+        "policy",
+        "time_column",
+        "as_of",
+        "positive_label",
+        "version",
+        "alias",
+        "subject",
+        "mlflow_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        predictions: Any,
+        labels: Any = None,
+        key: Sequence[str] | str,
+        target: str = "",
+        metrics: Sequence[str | Metric] = ("roc_auc",),
+        policy: Any = None,
+        label_lag: Any = 0,
+        time_column: str = "",
+        as_of: str = "",
+        minimum_coverage: float | None = None,
+        estimate: bool = True,
+        positive_label: Any = None,
+        version: str = "",
+        alias: str = "champion",
+        subject: str = "",
+        on_drop: str = "record",
+        on_missing_model: str = "skip",
+        seed: int = 0,
+        mlflow_conn_id: str = "mlflow_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.predictions = predictions.to_dict() if isinstance(predictions, DatasetRef) else predictions
+        self.labels = labels.to_dict() if isinstance(labels, DatasetRef) else labels
+        self.key = key
+        self.target = target
+        self.metrics = metrics
+        self.policy = plain_policy(policy)
+        self.label_lag = label_lag
+        self.time_column = time_column
+        self.as_of = as_of
+        self.minimum_coverage = minimum_coverage
+        self.estimate = estimate
+        self.positive_label = positive_label
+        self.version = version
+        self.alias = alias
+        self.subject = subject
+        self.on_drop = on_drop
+        self.on_missing_model = on_missing_model
+        self.seed = seed
+        self.mlflow_conn_id = mlflow_conn_id
+
+    def execute(self, context: Context) -> dict[str, JSON]:
+        """Join, judge, record, publish; then fail, if that was asked for."""
+        chosen("on_drop", self.on_drop, ("record", "fail"))
+        chosen("on_missing_model", self.on_missing_model, ("skip", "fail"))
+        policy = policy_of(PerformancePolicy, self.policy)
+        if self.minimum_coverage is not None:
+            policy = dataclasses.replace(policy, minimum_coverage=self.minimum_coverage)
+        metrics = metrics_of([*self.metrics, *policy.bounds])
+        ref = data_of(self.predictions)
+        due = self._due(context)
+        subject = self.subject or str(run_of(context).get("partition_key") or ref.label)
+        named = self.version or (self.predictions.get("version") if isinstance(self.predictions, Mapping) else "")
+        version = self.find_version(str(named or ""), self.alias)
+        if version is None:
+            message = (
+                f"model {self.model_name!r} has no version {named or self.alias!r} whose predictions could be judged"
+            )
+            result = publish(context, {"status": "skipped", "basis": "none", "model_name": self.model_name})
+            if self.on_missing_model == "skip":
+                raise AirflowSkipException(message)
+            raise LifecycleFailure(message, result)
+        report = self._judge(version, ref, policy, metrics, due, subject)
+        report = dataclasses.replace(report, details={**report.details, "version": version.version})
+        record = self.hook.record(self._record(context, report, version, subject), dag_run=run_of(context))
+        known = {k: report.details.get(k) for k in ("basis", "realised", "estimated", "reference", "labels")}
+        published = publish(
+            context,
+            {
+                "status": str(report.status),
+                **known,
+                "report": bounded(report),
+                "model_name": self.model_name,
+                "version": version.version,
+                "subject": subject,
+                "record": {"run_id": record.run_id, "key": record.key, "link": self.hook.link(record)},
+            },
+        )
+        text = report.summary(where=f"the record {record.run_id} in MLflow")
+        self.log.log(20 if report.passed else 30, "%s", text)
+        if self.on_drop == "fail" and report.status in (Status.FAILED, Status.ERROR):
+            raise PerformanceDropped(text, published)
+        return published
+
+    def _due(self, context: Context) -> dt.datetime | None:
+        """Rows up to this time should have their label; ``None``: all rows."""
+        lag = duration(self.label_lag, "label_lag")
+        if not lag:
+            return None
+        now = self.as_of or time_of(context)
+        if not now:
+            raise UsageError("label_lag needs a time to count back from: give as_of")
+        if not self.time_column:
+            raise UsageError("label_lag needs time_column, the predictions' column that it counts from")
+        return parsed(now) - lag
+
+    def _judge(
+        self,
+        version: ModelVersion,
+        ref: DatasetRef,
+        policy: PerformancePolicy,
+        metrics: Sequence[Metric],
+        due: dt.datetime | None,
+        subject: str,
+    ) -> Report:
+        from airflow_mlops.engines.joins import join_labels
+
+        target = self.target or version.tag("target")
+        if not target and self.labels is not None:
+            raise UsageError(
+                f"target names the column of the labels; {version.label} does not say what it was trained on"
+            )
+        inputs = {"version": version.label, "policy": policy.digest, "metrics": digest([m.name for m in metrics])}
+        try:
+            joined = join_labels(
+                ref,
+                data_of(self.labels) if self.labels is not None else None,
+                key=[self.key] if isinstance(self.key, str) else list(self.key),
+                target=target,
+                time_column=self.time_column,
+                due=due,
+            )
+            inputs |= {**joined.digests, "due": due.isoformat() if due else "all", "seed": str(self.seed)}
+            observed = self._observed(joined, version, target, metrics, policy) if len(joined.rows) else {}
+        except DatasetNotFound:
+            raise
+        except DataError as error:
+            name = "labels" if isinstance(error, LabelError) else "data"
+            return unknown("performance", subject, name, str(error), inputs, basis="none")
+        calibration = self._calibration(version)
+        reference, errors = self._reference(version, calibration)
+        return check_performance(
+            policy,
+            labels=joined.labels,
+            observed=observed,
+            estimated=self._estimated(joined, version, calibration, metrics) if self.estimate else {},
+            reference={m.name: reference[m.name] for m in metrics if m.name in reference},
+            reference_errors=errors,
+            inputs=inputs,
+            subject=subject,
+            metrics={m.name: m for m in metrics},
+        )
+
+    def _observed(
+        self,
+        joined: Joined,
+        version: ModelVersion,
+        target: str,
+        metrics: Sequence[Metric],
+        policy: PerformancePolicy,
+    ) -> dict[str, Figure]:
+        from airflow_mlops.core.outputs import task_of, truth_of
+
+        rows = joined.rows
+        if "prediction" not in rows.columns:
+            raise DataError("the predictions have no column 'prediction'")
+        task = task_of(metrics) or version.tag("problem")
+        positive = self.positive_label if self.positive_label is not None else version.tag("positive") or None
+        said = rows["prediction"]
+        known = [] if task == "regression" else said.dropna().unique().tolist()
+        column = target if target in rows.columns and target not in joined.predictions.columns else f"{target}_label"
+        truth = truth_of(rows[column], task=task, known=known, positive_label=positive, name=target)
+        outputs = _outputs(rows.loc[truth.kept], truth)
+        return realised(
+            metrics,
+            truth.y,
+            outputs,
+            replicates=policy.replicates,
+            confidence=policy.confidence,
+            seed=self.seed,
+        )
+
+    def _calibration(self, version: ModelVersion) -> Mapping[str, Any] | None:
+        try:
+            found = self.hook.read_json(version.run_id, "calibration.json") if version.run_id else None
+        except ValueError as error:  # not JSON: no estimate, said in the log; realised figures need none
+            self.log.warning("the calibration of %s can't be read: %s", version.label, error)
+            return None
+        return found if isinstance(found, Mapping) else None
+
+    def _estimated(
+        self, joined: Joined, version: ModelVersion, calibration: Mapping[str, Any] | None, metrics: Sequence[Metric]
+    ) -> dict[str, Figure]:
+        from airflow_mlops.core.estimation import ESTIMATED
+
+        rows = joined.predictions
+        wanted = [m.name for m in metrics if m.name in ESTIMATED]
+        if calibration is None or not wanted or "score" not in rows.columns or not len(rows):
+            return {}
+        try:
+            found = estimate(rows["score"].to_numpy(dtype=float), calibration, wanted)
+        except (MlopsError, ValueError, TypeError, KeyError) as error:
+            self.log.warning("no estimate for %s: %s", version.label, error)
+            return {name: Figure(value=None, why=str(error), estimated=True) for name in wanted}
+        return {
+            name: Figure(value=one["value"], error=one["error"], estimated=True)  # type: ignore[arg-type]
+            for name, one in found.items()
+        }
+
+    def _reference(
+        self, version: ModelVersion, calibration: Mapping[str, Any] | None
+    ) -> tuple[dict[str, float], dict[str, float | None]]:
+        """The version's figures on its holdout: of its newest evaluation, else of the calibration."""
+        reference: dict[str, float] = {}
+        errors: dict[str, float | None] = {}
+        if calibration is not None:
+            reference = {k: v for k, v in dict(calibration.get("reference", {})).items() if isinstance(v, float)}
+            rows = calibration.get("rows") or 1
+            errors = {k: v / rows**0.5 for k, v in dict(calibration.get("row_error", {})).items() if v is not None}
+        for record in self.hook.history(self.model_name, kinds=("evaluation",)):
+            if record.subject == version.version:
+                return {**reference, **record.metrics}, errors
+        return reference, errors
+
+    def _record(self, context: Context, report: Report, version: ModelVersion, subject: str) -> Record:
+        metrics: dict[str, float] = {}
+        for kind in ("realised", "estimated"):
+            figures = report.details.get(kind)
+            for name, figure in figures.items() if isinstance(figures, Mapping) else ():
+                if isinstance(figure, Mapping) and isinstance(value := figure.get("value"), int | float):
+                    metrics[f"{kind}_{name}"] = float(value)
+        labels = report.details.get("labels")
+        if isinstance(labels, Mapping) and isinstance(coverage := labels.get("coverage"), int | float):
+            metrics["label_coverage"] = float(coverage)
+        record = Record.of_report(
+            report,
+            model=self.model_name,
+            subject=subject,
+            at=time_of(context),
+            metrics=metrics,
+            backfill=is_backfill(context),
+        )
+        return dataclasses.replace(record, key=digest(record.key, subject))
+
+
+def _outputs(rows: Any, truth: Any) -> dict[str, Any]:
+    """What was recorded of the predictions, in the form that metrics take."""
+    import numpy as np
+
+    outputs: dict[str, Any] = {}
+    if truth.task == "regression":
+        return {"labels": rows["prediction"].to_numpy(dtype=float)}
+    index = {label: i for i, label in enumerate(truth.classes)}
+    found = np.array([index.get(label, -1) for label in rows["prediction"].tolist()])
+    if (found >= 0).all():
+        outputs["labels"] = found
+    if "score" in rows.columns and truth.task == "binary":
+        outputs["scores"] = outputs["probabilities"] = rows["score"].to_numpy(dtype=float)
+    return outputs
