@@ -32,8 +32,10 @@ __all__ = [
     "check_of",
     "compare",
     "compare_schema",
+    "environment_of",
     "label_checks",
     "load",
+    "not_empty",
     "report",
 ]
 
@@ -186,6 +188,14 @@ def label_checks(profile: Profile, *, label: str, environment: Environment = Env
             message="" if values > 1 else f"there is nothing to learn: {values} different label",
         ),
     ]
+
+
+def not_empty(rows: int, *, allowed: bool = False) -> Check:
+    """Whether there is a row at all: of none, every expectation about values holds."""
+    held = rows > 0 or allowed
+    text = "" if held else "there are no rows; every expectation about values would hold vacuously"
+    status = Status.PASSED if held else Status.FAILED
+    return Check(name="not_empty", subject="rows", status=status, observed=rows, expected="rows > 0", message=text)
 
 
 def compare_schema(

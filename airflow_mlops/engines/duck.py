@@ -20,6 +20,8 @@ from airflow_mlops.core.profile import Profile
 if TYPE_CHECKING:
     import pandas as pd
 
+    from airflow_mlops.core.expectations import Expectation, Outcome
+
 MEMORY = "1GB"
 """What one engine may hold; beyond it DuckDB spills to a temporary folder."""
 
@@ -293,6 +295,13 @@ class DuckEngine:
 
         with self.open(ref) as source:
             return profiling.profile(source, reference=reference, columns=columns, digest=ref.digest)
+
+    def judge(self, ref: DatasetRef, expectations: Sequence[Expectation]) -> list[Outcome]:
+        """See :meth:`airflow_mlops.engines.Engine.judge`."""
+        from airflow_mlops.engines import judging
+
+        with self.open(ref) as source:
+            return judging.judge(source, expectations)
 
     def read(self, ref: DatasetRef) -> pd.DataFrame:
         """See :meth:`airflow_mlops.engines.Engine.read`."""

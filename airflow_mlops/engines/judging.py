@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, UnknownName
 from airflow_mlops.core.expectations import Expectation, Outcome
 from airflow_mlops.engines.compiled import Plan, plan
 from airflow_mlops.engines.conditions import MissingColumn, Uncompilable
-from airflow_mlops.engines.duck import Column, DuckEngine, Source
+from airflow_mlops.engines.duck import Column, Source
 
 EXAMPLES = 5
 """Failing values that are shown, at most."""
@@ -21,7 +20,7 @@ _PLANS = 150
 """Expectations of one query."""
 
 
-def judge(engine: DuckEngine, ref: DatasetRef, expectations: Sequence[Expectation]) -> list[Outcome]:
+def judge(source: Source, expectations: Sequence[Expectation]) -> list[Outcome]:
     """An outcome for every expectation, in order.
 
     One query counts all that compile (one more for each that asks for uniqueness); a second one fetches at most
@@ -33,25 +32,23 @@ def judge(engine: DuckEngine, ref: DatasetRef, expectations: Sequence[Expectatio
     outcomes: dict[int, Outcome] = {}
     left: list[int] = []
     plans: dict[int, Plan] = {}
-    with engine.open(ref) as source:
-        for i, one in enumerate(expectations):
-            try:
-                plans[i] = plan(one, source, f"e{i}")
-            except MissingColumn as missing:
-                outcomes[i] = Outcome(success=None, error=_missing(missing.name, source), judged_by="duckdb")
-            except Uncompilable:
-                left.append(i)
-        outcomes |= _count(source, plans)
-        failed = {i: p for i, p in plans.items() if outcomes[i].success is False and p.bad and p.shown}
-        for i, examples in _examples(source, failed).items():
-            result = {**outcomes[i].result, "partial_unexpected_list": examples}
-            outcomes[i] = dataclasses.replace(outcomes[i], result=result)
-        if left:
-            for i, outcome in zip(left, _library(source, [expectations[i] for i in left]), strict=True):
-                outcomes[i] = outcome
-    return [
-        dataclasses.replace(outcomes[i], judged_by=outcomes[i].judged_by or "duckdb") for i in range(len(expectations))
-    ]
+    for i, one in enumerate(expectations):
+        try:
+            plans[i] = plan(one, source, f"e{i}")
+        except MissingColumn as missing:
+            outcomes[i] = Outcome(success=None, error=_missing(missing.name, source))
+        except Uncompilable:
+            left.append(i)
+    outcomes |= _count(source, plans)
+    failed = {i: p for i, p in plans.items() if outcomes[i].success is False and p.bad and p.shown}
+    for i, examples in _examples(source, failed).items():
+        result = {**outcomes[i].result, "partial_unexpected_list": examples}
+        outcomes[i] = dataclasses.replace(outcomes[i], result=result)
+    if left:
+        for i, outcome in zip(left, _library(source, [expectations[i] for i in left]), strict=True):
+            outcomes[i] = outcome
+    ordered = (outcomes[i] for i in range(len(expectations)))
+    return [dataclasses.replace(o, judged_by=o.judged_by or "duckdb") for o in ordered]
 
 
 def _count(source: Source, plans: dict[int, Plan]) -> dict[int, Outcome]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.expectations import Expectation, Outcome
 from airflow_mlops.core.profile import Profile
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Engine(Protocol):
             Columns that it does not have, or has as another kind, get bins of their own.
         :param columns: the columns to profile; empty: all of the reference's.
         """
+
+    def judge(self, ref: DatasetRef, expectations: Sequence[Expectation]) -> list[Outcome]:
+        """Great Expectations' verdict on every expectation, in order; what can't be evaluated has none."""
 
     def read(self, ref: DatasetRef) -> pd.DataFrame:
         """All rows, the same content in the same order every time."""
