@@ -7,6 +7,7 @@
     │   └── LifecycleFailure                   carries the report or decision as a dict
     │       ├── DataValidationFailed
     │       ├── TrainingFailed
+    │       ├── ScoringFailed
     │       ├── EvaluationFailed
     │       ├── GateRejected
     │       ├── PromotionRefused
@@ -47,6 +48,10 @@ class TrainingFailed(LifecycleFailure):
 
 class EvaluationFailed(LifecycleFailure):
     """The rows can not judge a model: none, without labels, of one class, or not those that were meant."""
+
+
+class ScoringFailed(LifecycleFailure):
+    """No model, a model that can't score these rows, or predictions that are not finite; nothing was published."""
 
 
 class GateRejected(LifecycleFailure):

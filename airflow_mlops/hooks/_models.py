@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_mlops.core.errors import ModelError
 from airflow_mlops.core.records import ModelVersion, Record
+from airflow_mlops.core.scoring import ScoringModel
 from airflow_mlops.hooks._base import HookBase, NotFound
 from airflow_mlops.hooks._records import metric_name
 
@@ -91,6 +92,25 @@ class Models(HookBase):
         """
         with self.model_files(version) as folder:
             return load_files(folder, version.label)
+
+    def load_scoring_model(self, version: ModelVersion) -> ScoringModel:
+        """The model of a version with the columns it takes, by its signature, and what training wrote down about it.
+
+        :raises ModelError: as :meth:`load_model`, and when nothing says which columns it takes.
+        """
+        import yaml
+
+        with self.model_files(version) as folder:
+            estimator = load_files(folder, version.label)
+            mlmodel: dict[str, Any] = yaml.safe_load((folder / "MLmodel").read_text())
+        inputs = json.loads((mlmodel.get("signature") or {}).get("inputs") or "[]")
+        features = [c["name"] for c in inputs if "name" in c] or list(getattr(estimator, "feature_names_in_", ()))
+        if not features:
+            raise ModelError(f"model {version.label} has no signature with named columns; log it with one")
+        described = (mlmodel.get("metadata") or {}).get("mlops") or {}
+        return ScoringModel(
+            estimator=estimator, features=tuple(map(str, features)), label=version.label, described=described
+        )
 
     @contextmanager
     def model_files(self, version: ModelVersion) -> Iterator[Path]:

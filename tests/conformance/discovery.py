@@ -20,6 +20,7 @@ EXAMPLES: dict[str, Any] = {
     "conn_id": "lake",
     "data": {"uri": "data/2013-05.parquet"},
     "dataset": {"uri": "data/2013-05.parquet"},
+    "destination": "scores/2013-05.parquet",
     "evaluation": {"model_name": "late", "metrics": []},
     "gate": {"decision": "pass"},
     "key": ["flight", "day"],
