@@ -48,9 +48,7 @@ class ProfileDataOperator(BaseOperator):
         engine = engine_for(ref)
         ref = engine.resolve(ref)
         profile = engine.profile(ref, reference=profile_of(self.reference), columns=tuple(self.columns))
-        self.log.info(
-            "%s: %s rows, %s columns, digest %s", ref.label, profile.rows, len(profile.columns), resolved.digest
-        )
+        self.log.info("%s: %s rows, %s columns", ref.label, profile.rows, len(profile.columns))
         return publish(context, {"data": ref.to_dict(), "profile": profile.to_dict()})
 
 
