@@ -23,6 +23,7 @@ def facts_of(
     person: str = "",
     labelled_until: str = "",
     data: str = "",
+    rows: int | None = None,
     new_partitions: int | None = None,
     new_rows: int | None = None,
     configuration: str = "",
@@ -47,7 +48,7 @@ def facts_of(
         r for r in newest_first(history) if r.kind == "retraining" and r.outcome == RETRAIN and not r.backfill
     ]
     parts = {r.subject: _rows(r) for r in reversed(known) if r.subject and _newer(r, trained)}
-    rows = [n for n in parts.values() if n is not None]
+    counted = [n for n in parts.values() if n is not None]
     return RetrainingFacts(
         model=model,
         at=at,
@@ -59,8 +60,9 @@ def facts_of(
         trained_until=trained,
         labelled_until=labelled_until,
         data=data,
+        rows=rows,
         new_partitions=new_partitions if new_partitions is not None else (len(parts) if trained else None),
-        new_rows=new_rows if new_rows is not None else (sum(rows) if trained and rows else None),
+        new_rows=new_rows if new_rows is not None else (sum(counted) if trained and counted else None),
         configuration=configuration,
         champion_configuration=champion.tag("config_digest") if champion else "",
         drift=outcomes(own, "drift"),

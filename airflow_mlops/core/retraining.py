@@ -171,8 +171,8 @@ def yields_to(decision: Decision, other: Decision) -> Decision:
 
 
 def _waived(guard: str, asked: bool, changed: bool) -> bool:
-    """A person overrides all but a training in flight; new code learns something even from old labels."""
-    return (asked and guard != "in_flight") or (changed and guard == "no_new_labels")
+    """A person overrides all but a lack of rows and a training in flight; new code learns even from old labels."""
+    return (asked and guard not in ("nothing_to_learn", "in_flight")) or (changed and guard == "no_new_labels")
 
 
 def _blind(facts: RetrainingFacts, policy: RetrainingPolicy) -> str:

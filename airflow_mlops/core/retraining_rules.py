@@ -49,6 +49,7 @@ class RetrainingFacts:
     :param trained_until: the newest data that any version saw.
     :param labelled_until: the newest data that has labels; empty: not known. Comparable with ``trained_until`` as text.
     :param data: digest of what would be trained on, where it is known.
+    :param rows: that would be trained on, where they were counted.
     :param new_partitions: since the last training; ``None``: not known.
     :param new_rows: likewise.
     :param configuration: digest of code and parameters that would be trained with; empty: not known.
@@ -69,6 +70,7 @@ class RetrainingFacts:
     trained_until: str = ""
     labelled_until: str = ""
     data: str = ""
+    rows: int | None = None
     new_partitions: int | None = None
     new_rows: int | None = None
     configuration: str = ""
@@ -232,6 +234,12 @@ def _in_flight(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
     return Finding("in_flight", False, "no training is in flight")
 
 
+def _nothing(facts: RetrainingFacts, _: RetrainingPolicy) -> Finding:
+    if facts.rows == 0:
+        return Finding("nothing_to_learn", True, "there are no labelled rows to train on yet")
+    return Finding("nothing_to_learn", False, "there are rows to train on")
+
+
 def _order(facts: RetrainingFacts, _: RetrainingPolicy) -> Finding:
     for at, _base, _newest in facts.retrainings[:1]:
         if time_of(at) > time_of(facts.at):
@@ -276,6 +284,7 @@ def _budget(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
 
 
 GUARDS: Mapping[str, Callable[[RetrainingFacts, RetrainingPolicy], Finding]] = {
+    "nothing_to_learn": _nothing,
     "in_flight": _in_flight,
     "order": _order,
     "no_new_labels": _labels,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import UsageError
+from airflow_mlops.core.errors import DatasetNotFound, EmptyDataset, UsageError
 from airflow_mlops.core.ledger import KINDS, facts_of
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, Decision
@@ -35,6 +36,9 @@ class DecideRetrainingOperator(MonitoringOperator):
     ``retrain``; a retry repeats what its first try said. A backfill records what it would have said and triggers
     nothing.
 
+    Where an event of another decision to retrain started the run, that decision is honoured and not taken again: put
+    the asset into this operator's ``outlets`` there, and into the schedule of the DAG that trains.
+
     What follows downstream runs only on ``retrain``: with ``on_keep="skip"`` the task ends skipped otherwise, its
     result in XCom, and downstream follows by trigger rules. ``outlets`` get their event on ``retrain`` only, either
     way.
@@ -46,7 +50,8 @@ class DecideRetrainingOperator(MonitoringOperator):
         (templated)
     :param reason: why a person asks for a training, as in ``"{{ params.reason }}"``; empty: nobody does. (templated)
     :param scheduled: whether a scheduled run of this DAG is itself a reason.
-    :param data: what would be trained on; makes two decisions about the same rows one. (templated)
+    :param data: what would be trained on; makes two decisions about the same rows one, and nothing to train on a
+        reason not to. (templated)
     :param labelled_until: newest data that has labels, comparable as text with a training's ``data_until``. (templated)
     :param new_partitions: since the last training; ``None``: counted in the ledger. (templated)
     :param new_rows: likewise. (templated)
@@ -117,7 +122,7 @@ class DecideRetrainingOperator(MonitoringOperator):
         chosen("on_keep", self.on_keep, ("skip", "return"))
         policy = policy_of(RetrainingPolicy, self.policy)
         history = self.hook.history(self.model_name, kinds=KINDS, limit=500)
-        mine = _earlier_try(history, run_of(context))
+        mine = _earlier_try(history, run_of(context)) or _asked_for(context, history)
         if mine is not None:
             decision, record = Decision.from_dict(mine.body), mine
         else:
@@ -128,6 +133,9 @@ class DecideRetrainingOperator(MonitoringOperator):
         stored: dict[str, JSON] = {"run_id": record.run_id, "key": record.key, "link": self.hook.link(record)}
         result = publish(context, {**decision.to_dict(), "record": stored})
         if decision.decision == RETRAIN:
+            for outlet in self.outlets:
+                if isinstance(outlet, Asset):
+                    context["outlet_events"][outlet].extra.update({"model": self.model_name, "decision": record.key})
             return result
         self.outlets = []  # Airflow emits for what is left here when the task succeeds: an event would start a training
         if decision.decision == ALERT:
@@ -146,6 +154,7 @@ class DecideRetrainingOperator(MonitoringOperator):
         trigger = str(getattr(run_type, "value", run_type)) or "manual"
         if self.scheduled and trigger == "scheduled":
             trigger = "retraining_schedule"
+        data, rows = self._data()
         return facts_of(
             self.model_name,
             at=at,
@@ -155,20 +164,26 @@ class DecideRetrainingOperator(MonitoringOperator):
             trigger=trigger,
             person=_text(self.reason),
             labelled_until=_text(self.labelled_until),
-            data=self._data(),
+            data=data,
+            rows=rows,
             new_partitions=_count("new_partitions", self.new_partitions),
             new_rows=_count("new_rows", self.new_rows),
             configuration=_text(self.configuration),
             backfill=is_backfill(context),
         )
 
-    def _data(self) -> str:
+    def _data(self) -> tuple[str, int | None]:
+        """Digest and number of the rows; no rows where nothing is there yet."""
         if not self.data:
-            return ""
+            return "", None
         from airflow_mlops.engines import engine_for
 
         ref = data_of(self.data)
-        return ref.digest or engine_for(ref).resolve(ref).digest
+        try:
+            ref = ref if ref.resolved else engine_for(ref).resolve(ref)
+        except (DatasetNotFound, EmptyDataset):
+            return "", 0
+        return ref.digest, ref.rows
 
     def _settled(self, context: Context, decision: Decision, facts: RetrainingFacts) -> tuple[Decision, Record]:
         """The decision as the ledger has it: whoever was first with a training has it."""
@@ -199,6 +214,13 @@ def _earlier_try(history: Sequence[Record], who: Mapping[str, JSON]) -> Record |
             if isinstance(dag_run, Mapping) and dag_run and _same_task(dag_run, who):
                 return record
     return None
+
+
+def _asked_for(context: Context, history: Sequence[Record]) -> Record | None:
+    """The decision to retrain whose event started this run, if one did; of several, the newest."""
+    events = context.get("triggering_asset_events") or {}
+    keys = {event.extra.get("decision") for found in events.values() for event in found}
+    return next((r for r in history if r.kind == "retraining" and r.outcome == RETRAIN and r.key in keys), None)
 
 
 def _by(decision: Decision, who: Mapping[str, JSON]) -> Decision:
