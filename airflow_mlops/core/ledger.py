@@ -47,7 +47,7 @@ def facts_of(
     retrainings = [
         r for r in newest_first(history) if r.kind == "retraining" and r.outcome == RETRAIN and not r.backfill
     ]
-    parts = {r.subject: _rows(r) for r in reversed(known) if r.subject and _newer(r, trained)}
+    parts = _partitions(known, trained)
     counted = [n for n in parts.values() if n is not None]
     return RetrainingFacts(
         model=model,
@@ -102,6 +102,21 @@ def newest_first(records: Iterable[Record]) -> list[Record]:
     """By the time they are about; those without one last; the given order among equals."""
     dated = [(time_of(r.at).timestamp() if r.at else float("-inf"), i, r) for i, r in enumerate(records)]
     return [r for _, _, r in sorted(dated, key=lambda x: (-x[0], x[1]))]
+
+
+def _partitions(records: Sequence[Record], since: str) -> dict[str, int | None]:
+    """Time -> rows of the partitions that were seen since.
+
+    One partition leaves several records: two files that were validated, features and predictions that were compared. All
+    are about the same time. Kinds are not mixed, since one may be written by runs that are dated otherwise.
+    """
+    kinds: dict[str, dict[str, int | None]] = {}
+    for record in reversed(newest_first(records)):
+        if _newer(record, since):
+            rows = _rows(record)
+            seen = kinds.setdefault(record.kind, {})
+            seen[record.at] = rows if rows is not None else seen.get(record.at)
+    return max(kinds.values(), key=len, default={})
 
 
 def _rejected(records: Iterable[Record]) -> int:
