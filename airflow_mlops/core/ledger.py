@@ -107,8 +107,8 @@ def newest_first(records: Iterable[Record]) -> list[Record]:
 def _partitions(records: Sequence[Record], since: str) -> dict[str, int | None]:
     """Time -> rows of the partitions that were seen since.
 
-    One partition leaves several records: two files that were validated, features and predictions that were compared. All
-    are about the same time. Kinds are not mixed, since one may be written by runs that are dated otherwise.
+    One partition leaves several records: two files that were validated, features and predictions that were compared.
+    All are about the same time. Kinds are not mixed, since one may be written by runs that are dated otherwise.
     """
     kinds: dict[str, dict[str, int | None]] = {}
     for record in reversed(newest_first(records)):
