@@ -147,6 +147,44 @@ def promote(w: World) -> Any:
     return PromoteModelOperator(task_id="t", model_name=w.model, gate=w.results["gate"])
 
 
+def score(w: World) -> Any:
+    from airflow_mlops.operators.scoring import ScoreBatchOperator
+
+    return ScoreBatchOperator(
+        task_id="t",
+        model_name=w.model,
+        data=w.path("unlabelled.parquet"),
+        destination=w.output,
+        columns_to_keep=["id"],
+    )
+
+
+def drift(w: World) -> Any:
+    from airflow_mlops.operators.drift import CheckDriftOperator
+
+    return CheckDriftOperator(task_id="t", model_name=w.model, data=w.path("unlabelled.parquet"))
+
+
+def performance(w: World) -> Any:
+    from airflow_mlops.operators.performance import CheckPerformanceOperator
+
+    return CheckPerformanceOperator(
+        task_id="t",
+        model_name=w.model,
+        predictions=w.results["score"]["data"],
+        labels=w.path("labels.parquet"),
+        key=["id"],
+        target=TARGET,
+        policy={"bounds": {"roc_auc": {"lower": 0.5}}, "replicates": 200},
+    )
+
+
+def retrain(w: World) -> Any:
+    from airflow_mlops.operators.retraining import DecideRetrainingOperator
+
+    return DecideRetrainingOperator(task_id="t", model_name=w.model, on_keep="return")
+
+
 # The bare side ---------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +279,51 @@ def bare_promote(w: World) -> None:
     _note(w, "promotion", {"decision": "promoted", "version": str(version)})
 
 
+def bare_score(w: World) -> None:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model = _load(w, "champion")
+    frame = pd.read_parquet(w.path("unlabelled.parquet"))
+    scores = model.predict_proba(frame[FEATURES])[:, 1]
+    table = pa.table({"id": frame["id"], "prediction": scores > 0.5, "score": scores})
+    pq.write_table(table, w.output)
+    _note(w, "scoring", {"rows": len(frame)})
+
+
+def bare_drift(w: World) -> None:
+    import pandas as pd
+    from scipy.stats import chisquare, ks_2samp
+
+    before = pd.read_parquet(w.path("train.parquet"), columns=FEATURES)
+    now = pd.read_parquet(w.path("unlabelled.parquet"), columns=FEATURES)
+    found = {c: float(ks_2samp(before[c], now[c]).pvalue) for c in NUMBERS}
+    expected = before["carrier"].value_counts(normalize=True).sort_index() * len(now)
+    found["carrier"] = float(chisquare(now["carrier"].value_counts().sort_index(), expected).pvalue)
+    _note(w, "drift", found)
+
+
+def bare_performance(w: World) -> None:
+    import numpy as np
+    import pandas as pd
+    from sklearn.metrics import roc_auc_score
+
+    joined = pd.read_parquet(w.output).merge(pd.read_parquet(w.path("labels.parquet")), on="id")
+    labels, scores = joined[TARGET].to_numpy(), joined["score"].to_numpy()
+    rng = np.random.default_rng(0)
+    picks = (rng.integers(len(labels), size=len(labels)) for _ in range(200))
+    spread = np.quantile([roc_auc_score(labels[p], scores[p]) for p in picks], [0.025, 0.975])
+    _note(w, "performance", {"roc_auc": roc_auc_score(labels, scores), "interval": spread.tolist()})
+
+
+def bare_retrain(w: World) -> None:
+    client = _client(w)
+    experiment = client.get_experiment_by_name(w.model)
+    drifted = client.search_runs([experiment.experiment_id], "tags.kind = 'drift'", max_results=10)
+    _note(w, "retraining", {"decision": "keep", "checks": len(drifted)})
+
+
 Side = Callable[[World], Any]
 CASES: dict[str, tuple[Side, Side]] = {
     "validate": (validate, bare_validate),
@@ -249,5 +332,9 @@ CASES: dict[str, tuple[Side, Side]] = {
     "evaluate": (evaluate, bare_evaluate),
     "gate": (gate, bare_gate),
     "promote": (promote, bare_promote),
+    "score": (score, bare_score),
+    "drift": (drift, bare_drift),
+    "performance": (performance, bare_performance),
+    "retrain": (retrain, bare_retrain),
 }
 """In the order of the lifecycle: a case finds what the earlier ones of its side left."""
