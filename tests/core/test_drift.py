@@ -1,0 +1,327 @@
+"""Drift: two conditions together, and every way in which it can not be known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, figures
+from airflow_mlops.core.drift_statistics import EFFECTS, Effect
+from airflow_mlops.core.errors import PolicyError, UnknownName
+from airflow_mlops.core.profile import ColumnProfile, Profile
+from airflow_mlops.core.results import Report, Status
+from tests.core.drift_samples import SAMPLERS, profile
+
+Rng = np.random.Generator
+
+
+def compare(was: Any, now: Any, policy: DriftPolicy | None = None, **more: Any) -> Report:
+    """Both as dicts of columns."""
+    reference = profile(was)
+    return check_drift(reference, profile(now, like=reference), policy, **more)
+
+
+def status_of(report: Report, name: str, column: str = "x") -> Status:
+    return next(c.status for c in report.checks if c.name == name and c.subject == column)
+
+
+def normal(rows: int, mean: float = 0.0, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(mean, 1.0, rows)
+
+
+# --- two conditions --------------------------------------------------------------------------------------------
+
+
+def test_a_shift_is_drift_and_says_which_column_and_how_much() -> None:
+    report = compare({"x": normal(5000), "y": normal(5000)}, {"x": normal(1000, 0.5, 1), "y": normal(1000, 0, 2)})
+    assert report.status is Status.FAILED
+    assert drifted_columns(report) == ["x"]
+    assert report.details["columns_drifted"] == 1 and report.details["drift"] is True
+    (check,) = [c for c in report.checks if c.subject == "x" and c.name == "distribution"]
+    assert 0.1 < check.details["effects"]["jensen_shannon"] < 0.3  # type: ignore[index,call-overload]
+    assert "jensen_shannon" in check.message and "floor" in check.message
+
+
+def test_a_significant_nothing_is_no_drift() -> None:
+    """0.01 standard deviations over 200,000 rows: a p-value alone flags it in seven of ten months."""
+    report = compare({"x": normal(2_000_000)}, {"x": normal(2_000_000, 0.01, 1)})
+    (check,) = [c for c in report.checks if c.name == "distribution"]
+    assert check.details["corrected"] < 0.05  # type: ignore[operator]
+    assert report.status is Status.PASSED
+
+
+def test_a_great_effect_that_is_noise_is_no_drift() -> None:
+    """PSI over 0.1 between two samples of the same: at 60 rows that is what chance does."""
+    report = compare({"x": normal(2000)}, {"x": normal(60, 0, 1)}, DriftPolicy(numeric_effect="psi"))
+    (check,) = [c for c in report.checks if c.name == "distribution"]
+    assert check.observed > 0.1  # type: ignore[operator]
+    assert report.status is Status.PASSED
+
+
+@pytest.mark.parametrize(("rows", "seen"), [(50, 0.15), (200, 0.85), (1000, 1.0)])
+def test_half_a_standard_deviation_among_ten_columns_is_seen(rows: int, seen: float) -> None:
+    found = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        reference = profile({f"c{i}": rng.normal(size=2000) for i in range(10)})
+        batch = {f"c{i}": rng.normal(0.5 if i == 3 else 0, 1, rows) for i in range(10)}
+        found += "c3" in drifted_columns(check_drift(reference, profile(batch, like=reference)))
+    assert found / 20 >= seen
+
+
+@pytest.mark.parametrize("rows", [50, 1000])
+def test_nulls_that_come_are_drift_of_a_column_whose_values_are_as_before(rows: int) -> None:
+    holes = normal(rows, 0, 1)
+    holes[: int(rows * 0.3)] = np.nan
+    report = compare({"x": normal(2000)}, {"x": holes})
+    assert status_of(report, "null_share") is Status.FAILED
+    assert status_of(report, "distribution") is not Status.FAILED
+
+
+@pytest.mark.parametrize("rows", [50, 1000])
+def test_a_category_that_was_never_seen_is_drift(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    now = SAMPLERS["categories"](rng, rows).astype(object)
+    now[: rows // 5] = "new"
+    report = compare({"x": SAMPLERS["categories"](rng, 5000)}, {"x": now})
+    assert status_of(report, "unseen_share") is Status.FAILED
+
+
+def test_another_mix_of_categories_is_drift() -> None:
+    rng = np.random.default_rng(0)
+    was = {"x": rng.choice(list("abc"), 5000, p=[0.5, 0.3, 0.2])}
+    assert compare(was, {"x": rng.choice(list("abc"), 1000, p=[0.3, 0.5, 0.2])}).status is Status.FAILED
+
+
+# --- false alarms ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("columns", "rows", "checks"), [(10, 50, 60), (10, 200, 60), (50, 1000, 14)])
+def test_identical_distributions_raise_no_more_alarms_than_alpha(columns: int, rows: int, checks: int) -> None:
+    """Over all distributions together: a whole check says drift in at most 1.2 alpha of them, give or take chance."""
+    alarms = total = 0
+    rng = np.random.default_rng(11)
+    for name in ("normal", "heavy_tailed", "discrete", "zero_inflated", "categories", "zipf", "many_alike"):
+        sample = SAMPLERS[name]
+        for _ in range(checks):
+            reference = profile({f"c{i}": sample(rng, 1000) for i in range(columns)})
+            current = profile({f"c{i}": sample(rng, rows) for i in range(columns)}, like=reference)
+            alarms += check_drift(reference, current).status is Status.FAILED
+            total += 1
+    allowed = 1.2 * 0.05
+    assert alarms <= total * allowed + 2 * (total * allowed * (1 - allowed)) ** 0.5
+
+
+# --- what can not be known -----------------------------------------------------------------------------------------
+
+
+def test_too_few_rows_are_neither_drift_nor_no_drift_and_say_how_many_would_do() -> None:
+    report = compare({"x": normal(1000)}, {"x": normal(20, 3.0, 1)})
+    assert report.status is Status.INSUFFICIENT
+    (check,) = [c for c in report.checks if c.name == "rows"]
+    assert check.details["enough"] == 30 and check.observed == 20
+    assert report.details["drift"] is False and "dataset" not in [c.name for c in report.checks]
+
+
+def test_a_column_of_nulls_only_is_drift_of_its_nulls_and_nothing_else() -> None:
+    report = compare({"x": normal(1000), "y": normal(1000)}, {"x": [np.nan] * 500, "y": normal(500, 0, 1)})
+    assert status_of(report, "null_share") is Status.FAILED
+    assert status_of(report, "distribution") is Status.SKIPPED
+
+
+def test_columns_that_were_always_null_pass() -> None:
+    report = compare({"x": [np.nan] * 900, "y": normal(900)}, {"x": [np.nan] * 500, "y": normal(500, 0, 1)})
+    assert report.status is Status.PASSED
+
+
+def test_columns_with_too_few_values_are_not_said_to_be_sound() -> None:
+    holes = np.full(1000, np.nan)
+    holes[:10] = 1.0
+    report = compare({"x": holes}, {"x": holes})
+    assert report.status is Status.INSUFFICIENT
+    (check,) = [c for c in report.checks if c.status is Status.INSUFFICIENT]
+    assert check.details["enough"] == 3000
+
+
+@pytest.mark.parametrize("value", [3.0, 0.0, -2.0])
+def test_a_constant_that_stays_is_no_drift_and_one_that_changes_is(value: float) -> None:
+    was = {"x": np.full(1000, value), "y": normal(1000)}
+    assert compare(was, {"x": np.full(500, value), "y": normal(500, 0, 1)}).status is Status.PASSED
+    for other in (value - 1, value + 1):
+        report = compare(was, {"x": np.full(500, other), "y": normal(500, 0, 1)})
+        assert status_of(report, "distribution") is Status.FAILED, other
+    half = np.where(np.arange(500) % 2 == 0, value, value - 1.0)
+    assert status_of(compare(was, {"x": half, "y": normal(500, 0, 1)}), "distribution") is Status.FAILED
+
+
+def test_a_column_that_is_gone_or_of_another_kind_fails_and_a_new_one_is_named() -> None:
+    reference = profile({"x": normal(500), "y": normal(500), "z": normal(500)})
+    current = profile({"x": normal(500, 0, 1), "y": ["a"] * 500, "w": normal(500)})
+    report = check_drift(reference, current)
+    schema = {c.subject: c.status for c in report.checks if c.name == "schema"}
+    assert schema == {"y": Status.FAILED, "z": Status.FAILED}
+    assert [c.subject for c in report.checks if c.name == "new_column"] == ["w"]
+    assert report.status is Status.FAILED
+
+
+def test_a_new_column_stands_in_the_way_only_where_the_policy_says_so() -> None:
+    was, now = {"x": normal(500)}, {"x": normal(500, 0, 1), "w": normal(500)}
+    assert compare(was, now).passed
+    assert compare(was, now, DriftPolicy(new_columns="fail")).status is Status.FAILED
+    assert len(compare(was, now, DriftPolicy(new_columns="ignore")).failures()) == 0
+
+
+def test_profiles_counted_in_other_bins_are_an_error_not_no_drift() -> None:
+    report = check_drift(profile({"x": normal(500)}), profile({"x": normal(500, 9, 1)}))
+    assert status_of(report, "distribution") is Status.ERROR
+    assert not report.passed
+
+
+def test_a_policy_that_leaves_nothing_to_check_is_an_error() -> None:
+    report = compare({"x": normal(500)}, {"x": normal(500)}, DriftPolicy(exclude=("*",)))
+    assert report.status is Status.ERROR
+
+
+def test_many_categories_alike_are_not_compared_by_luck_of_the_list() -> None:
+    """The 100 most frequent of 10,000 equals are there by chance; in any other batch they seem to have shrunk."""
+    rng = np.random.default_rng(4)
+    report = compare({"x": SAMPLERS["many_alike"](rng, 100_000)}, {"x": SAMPLERS["many_alike"](rng, 100_000)})
+    assert status_of(report, "distribution") is Status.SKIPPED
+
+
+# --- rules of the dataset, tables, policy ----------------------------------------------------------------------------
+
+
+def test_a_share_of_columns_or_of_importance_decides_where_the_policy_says_so() -> None:
+    was = {f"c{i}": normal(2000, 0, i) for i in range(4)}
+    now = {f"c{i}": normal(1000, 1.0 if i == 0 else 0.0, 10 + i) for i in range(4)}
+    assert compare(was, now).status is Status.FAILED
+    assert compare(was, now, DriftPolicy(rule="share", share=0.5)).status is Status.PASSED
+    assert compare(was, now, DriftPolicy(rule="share", share=0.25)).status is Status.FAILED
+    weighted = DriftPolicy(rule="importance", share=0.5)
+    assert compare(was, now, weighted, importances={"c0": 3.0, "c1": 1.0}).status is Status.FAILED
+    assert compare(was, now, weighted, importances={"c0": 1.0, "c1": 3.0}).status is Status.PASSED
+    assert compare(was, now, weighted).status is Status.ERROR
+
+
+def test_a_statistic_of_ones_own_is_one_more_entry() -> None:
+    def largest(r: Any, c: Any, _: Any) -> Any:
+        return np.abs(
+            np.asarray(r) / np.sum(r, axis=-1, keepdims=True) - np.asarray(c) / np.sum(c, axis=-1, keepdims=True)
+        ).max(axis=-1)
+
+    effects = {**EFFECTS, "largest": Effect(function=largest, floor=0.01, kinds=("numeric",), about="largest cell")}
+    policy = DriftPolicy(numeric_effect="largest")
+    report = compare({"x": normal(5000)}, {"x": normal(1000, 1.0, 1)}, policy, effects=effects)
+    assert [c.details["measure"] for c in report.checks if c.name == "distribution"] == ["largest"]
+    assert report.status is Status.FAILED
+    with pytest.raises(UnknownName, match="largest"):
+        compare({"x": normal(500)}, {"x": normal(500)}, policy)
+
+
+@pytest.mark.parametrize("effect", sorted(n for n, e in EFFECTS.items() if "numeric" in e.kinds))
+def test_every_effect_tells_a_shift_from_none(effect: str) -> None:
+    policy = DriftPolicy(numeric_effect=effect)
+    assert compare({"x": normal(5000)}, {"x": normal(2000, 0.5, 1)}, policy).status is Status.FAILED
+    assert compare({"x": normal(5000)}, {"x": normal(2000, 0, 1)}, policy).status is Status.PASSED
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"alpah": 0.1}, "did you mean 'alpha'"),
+        ({"alpha": 0}, "alpha"),
+        ({"alpha": float("nan")}, "alpha"),
+        ({"rule": "some"}, "any"),
+        ({"floors": {"psi": -1}}, "psi"),
+        ({"new_columns": "perhaps"}, "warn"),
+        ({"minimum_rows": 1}, "minimum_rows"),
+    ],
+)
+def test_a_policy_that_means_nothing_is_refused(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises((PolicyError, UnknownName), match=word):
+        DriftPolicy.from_dict(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"numeric_effect": "pis"},
+        {"categorical_effect": "wasserstein"},
+        {"categorical_test": "anderson_darling"},
+        {"floors": {"pis": 1}},
+    ],
+)
+def test_a_policy_that_names_what_is_not_there_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises((PolicyError, UnknownName)):
+        compare({"x": normal(100)}, {"x": normal(100)}, DriftPolicy(**settings))
+
+
+# --- laws -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000), st.integers(0, 400), st.sampled_from(sorted(SAMPLERS)), st.sampled_from(sorted(SAMPLERS))
+)
+def test_any_two_profiles_get_a_verdict_that_is_plain_and_always_the_same(
+    seed: int, rows: int, one: str, other: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    reference = profile({"x": SAMPLERS[one](rng, 300), "y": SAMPLERS[other](rng, 300)})
+    current = profile({"x": SAMPLERS[other](rng, rows), "y": SAMPLERS[other](rng, rows)}, like=None)
+    before = (reference.to_dict(), current.to_dict())
+    first, second = (check_drift(reference, current) for _ in range(2))
+    assert first == second and first.digest == second.digest
+    assert (reference.to_dict(), current.to_dict()) == before
+    assert Report.from_dict(json.loads(json.dumps(first.to_dict(), allow_nan=False))) == first
+    assert all(np.isfinite(v) for v in figures(first).values())
+
+
+def test_the_verdict_is_a_function_of_profiles_and_policy_and_says_of_which() -> None:
+    was, now = profile({"x": normal(500)}), profile({"x": normal(500)})
+    digests = {
+        json.dumps(check_drift(was, now, policy, seed=seed).inputs, sort_keys=True)
+        for policy in (DriftPolicy(), DriftPolicy(alpha=0.01))
+        for seed in (0, 1)
+    }
+    assert len(digests) == 4
+
+
+def test_a_week_of_days_is_judged_as_the_week() -> None:
+    rng = np.random.default_rng(0)
+    reference = profile({"x": rng.normal(size=3000)})
+    days = [rng.normal(0.2, 1, 300) for _ in range(7)]
+    summed = profile({"x": days[0]}, like=reference)
+    for day in days[1:]:
+        summed = summed + profile({"x": day}, like=reference)
+    whole = profile({"x": np.concatenate(days)}, like=reference)
+    one, other = check_drift(reference, summed), check_drift(reference, whole)
+    assert one.status is other.status is Status.FAILED
+    assert one.checks[-1].observed == pytest.approx(other.checks[-1].observed)
+
+
+def test_a_profile_of_dates_and_texts_is_judged_by_its_nulls() -> None:
+    def made(nulls: int) -> Profile:
+        columns = {
+            name: ColumnProfile(name=name, type=type_, kind=kind, count=500, nulls=nulls)
+            for name, type_, kind in (("when", "datetime", "datetime"), ("note", "string", "text"))
+        }
+        return Profile(rows=500, columns=columns)
+
+    assert check_drift(made(0), made(0)).passed
+    assert drifted_columns(check_drift(made(0), made(200))) == ["note", "when"]
+
+
+def test_what_is_checked_can_be_chosen_by_pattern() -> None:
+    policy = DriftPolicy(include=("c*",), exclude=("c2",))
+    was = {f"c{i}": normal(500, 0, i) for i in range(3)} | {"d": normal(500)}
+    report = compare(was, was, policy)
+    assert {c.subject for c in report.checks if c.subject} == {"c0", "c1"}
+    assert dataclasses.replace(policy, exclude=()).watches("c2")

@@ -1,0 +1,186 @@
+"""Statistics against scipy on the raw rows, and against what they are defined to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from airflow_mlops.core.drift_statistics import EFFECTS, Cells, jensen_shannon, noise_floor, psi, wasserstein
+from airflow_mlops.core.drift_tests import (
+    TESTS,
+    anderson_darling,
+    benjamini_hochberg,
+    chi_square,
+    g_test,
+    kolmogorov_smirnov,
+    ks_bound,
+    share_test,
+    unseen_test,
+    weighted_chi_square_tail,
+)
+from tests.core.drift_samples import SAMPLERS, column
+
+counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=30).filter(lambda c: sum(c) > 0)
+
+
+def pairs() -> st.SearchStrategy[tuple[list[int], list[int]]]:
+    return st.integers(2, 30).flatmap(
+        lambda k: st.tuples(
+            *[st.lists(st.integers(0, 10_000), min_size=k, max_size=k).filter(lambda c: sum(c) > 0)] * 2
+        )
+    )
+
+
+@given(pairs())
+def test_psi_and_jensen_shannon_are_their_definitions(pair: tuple[list[int], list[int]]) -> None:
+    r, c = pair
+    k = len(r)
+    p, q = [(x + 0.5) / (sum(r) + k / 2) for x in r], [(x + 0.5) / (sum(c) + k / 2) for x in c]
+    direct = math.fsum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True))
+    assert float(psi(r, c)) == pytest.approx(direct, abs=1e-12)
+    p, q = [x / sum(r) for x in r], [x / sum(c) for x in c]
+    middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+    divergence = math.fsum(a * math.log2(a / m) / 2 for s in (p, q) for a, m in zip(s, middle, strict=True) if a > 0)
+    assert float(jensen_shannon(r, c)) ** 2 == pytest.approx(divergence, abs=1e-12)
+
+
+@given(pairs(), st.sampled_from(sorted(EFFECTS)))
+def test_an_effect_is_zero_for_equals_symmetric_and_free_of_the_number_of_rows(
+    pair: tuple[list[int], list[int]], name: str
+) -> None:
+    r, c = pair
+    cells = Cells(reference=tuple(r), current=tuple(c), points=tuple(float(i) for i in range(len(r))), scale=1.0)
+    effect = EFFECTS[name].function
+    value = float(effect(r, c, cells))
+    assert math.isfinite(value) and value >= 0
+    assert float(effect(r, r, cells)) == pytest.approx(0, abs=1e-7)
+    assert float(effect(c, r, cells)) == pytest.approx(value, abs=1e-9)
+    if name != "psi":  # the half row that keeps it finite weighs less in larger samples
+        assert float(effect([x * 7 for x in r], c, cells)) == pytest.approx(value, abs=1e-9)
+
+
+@given(pairs(), st.sampled_from(sorted(EFFECTS)))
+def test_a_thousand_histograms_are_one_call(pair: tuple[list[int], list[int]], name: str) -> None:
+    r, c = pair
+    cells = Cells(reference=tuple(r), current=tuple(c), points=tuple(float(i) for i in range(len(r))), scale=2.0)
+    both = EFFECTS[name].function(np.array([r, c]), np.array([c, c]), cells)
+    assert both.shape == (2,)
+    assert both[0] == pytest.approx(float(EFFECTS[name].function(r, c, cells)), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["normal", "heavy_tailed", "log_normal", "discrete", "zero_inflated"])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_kolmogorov_smirnov_from_bins_is_within_its_bound_of_scipy_on_rows(name: str, shift: float) -> None:
+    rng = np.random.default_rng(5)
+    a, b = SAMPLERS[name](rng, 3000), SAMPLERS[name](rng, 1500) + shift
+    was = column("x", a)
+    now = column("x", b, like=was)
+    exact = stats.ks_2samp(a, b, method="asymp")
+    distance, p = kolmogorov_smirnov(was.counts, now.counts)
+    assert distance <= exact.statistic + 1e-12 <= distance + ks_bound(was.counts, now.counts) + 2e-12
+    assert p >= exact.pvalue - 1e-12  # errs to the safe side
+
+
+def test_kolmogorov_smirnov_equals_scipys_where_every_value_has_its_bin() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.poisson(3, 500), rng.poisson(3.3, 400)
+    was = column("x", a)
+    now = column("x", b, like=was)
+    exact = stats.ks_2samp(a, b, method="asymp")
+    distance, p = kolmogorov_smirnov(was.counts, now.counts)
+    assert distance == pytest.approx(exact.statistic, abs=1e-12)
+    assert p == pytest.approx(exact.pvalue, rel=1e-9)
+
+
+@given(pairs())
+def test_contingency_tests_are_scipys(pair: tuple[list[int], list[int]]) -> None:
+    table = np.array(pair)
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < 2:
+        return
+    for ours, power in ((chi_square, 1), (g_test, 0)):
+        exact = stats.chi2_contingency(table, correction=False, lambda_=power)
+        statistic, p = ours(*table)
+        assert statistic == pytest.approx(exact.statistic, rel=1e-9, abs=1e-8)
+        assert p == pytest.approx(exact.pvalue, rel=1e-6, abs=1e-12)
+
+
+def test_anderson_darling_on_fine_bins_agrees_with_scipy_on_rows() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.normal(size=4000), rng.normal(0.06, 1, 4000)
+    edges = np.quantile(a, np.arange(1, 400) / 400)
+    r, c = (np.bincount(np.searchsorted(edges, x), minlength=400) for x in (a, b))
+    exact = stats.anderson_ksamp([a, b], variant="midrank")
+    _, p = anderson_darling(r, c)
+    assert p == pytest.approx(exact.pvalue, rel=0.15)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 0.2, 0.1], [1 / (j * (j + 1)) for j in range(1, 50)]])
+@pytest.mark.parametrize("p", [0.5, 0.1, 0.01, 0.0005])
+def test_the_tail_of_weighted_chi_squares_is_that_of_a_simulation(weights: list[float], p: float) -> None:
+    rng = np.random.default_rng(2)
+    draws = (rng.chisquare(1, (400_000, len(weights))) * np.array(weights)).sum(axis=1)
+    value = float(np.quantile(draws, 1 - p))
+    assert weighted_chi_square_tail(value, weights) == pytest.approx(p, rel=0.2)
+
+
+@given(st.floats(1e-6, 1e4), st.lists(st.floats(1e-9, 100), min_size=1, max_size=40))
+def test_a_tail_is_a_probability_that_falls(value: float, weights: list[float]) -> None:
+    here, further = weighted_chi_square_tail(value, weights), weighted_chi_square_tail(value * 1.5, weights)
+    assert 0 <= further <= here + 1e-6 <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("name", sorted(TESTS))
+def test_a_test_sees_the_same_as_the_same_and_a_great_difference_as_one(name: str) -> None:
+    test = TESTS[name].function
+    assert test([40, 60, 80, 20], [40, 60, 80, 20])[1] > 0.99
+    assert test([4000, 60, 80, 20], [40, 600, 800, 2000])[1] < 1e-12
+    assert 0 <= test([50_000_000, 50_000_000, 1], [49_000_000, 51_000_000, 1])[1] < 1e-9
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(0, 50), (3, 50), (50, 50), (400, 1000)])
+def test_shares_are_tested_as_fisher_does(hits: int, rows: int) -> None:
+    exact = stats.fisher_exact([[20, 980], [hits, rows - hits]])[1]
+    assert share_test(20, 1000, hits, rows) == pytest.approx(exact, rel=0.05, abs=1e-30)
+
+
+def test_a_small_reference_of_a_large_domain_expects_unseen_categories() -> None:
+    assert unseen_test(48, 1, 50, 49, 50) > 0.2  # every row was one of its kind before, too
+    assert unseen_test(0, 0, 1000, 3, 50) < 1e-3  # none was, among a thousand
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
+def test_benjamini_hochberg_is_scipys(p_values: list[float]) -> None:
+    assert benjamini_hochberg(p_values) == pytest.approx(list(stats.false_discovery_control(p_values)), abs=1e-12)
+
+
+def test_wasserstein_is_scipys_up_to_the_width_of_the_cells() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=5000), rng.normal(0.5, 1, 5000)
+    edges = np.linspace(-5, 5, 200)
+    points = np.concatenate([[-5], (edges[:-1] + edges[1:]) / 2, [5]])
+    r, c = (np.bincount(np.searchsorted(edges, x), minlength=201) for x in (a, b))
+    cells = Cells(reference=tuple(r), current=tuple(c), points=tuple(points), scale=float(a.std()))
+    exact = stats.wasserstein_distance(a, b) / a.std()
+    assert float(wasserstein(r, c, cells)) == pytest.approx(exact, abs=0.05)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_floor_that_chance_sets_depends_on_the_seed_alone(seed: int) -> None:
+    cells = Cells(reference=(100, 200, 300), current=(10, 20, 30))
+    floors = [noise_floor(cells, EFFECTS["psi"], alpha=0.05, seed=seed, replicates=100) for _ in range(2)]
+    assert floors[0] == floors[1] > 0
+
+
+def test_the_floor_that_chance_sets_falls_with_the_rows() -> None:
+    """PSI of equals is about (k - 1)(1/n + 1/m): at 60 rows that alone is past what people call drift."""
+    small = Cells(reference=(1000,) * 10, current=(6,) * 10)
+    large = Cells(reference=(1_000_000,) * 10, current=(1_000_000,) * 10)
+    floors = [noise_floor(c, EFFECTS["psi"], alpha=0.05, seed=1, replicates=300) for c in (small, large)]
+    assert floors[0] > 0.15 and floors[1] < 0.0001
