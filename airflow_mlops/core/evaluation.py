@@ -50,8 +50,7 @@ class Contender:
 
     def __post_init__(self) -> None:
         for name in ("version", "model_digest", "run_id", "data_until", "error"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, "" if value is None else str(value))
+            object.__setattr__(self, name, _text(self, name))
         if self.state not in STATES:
             raise UnknownName("state of a model", self.state, STATES)
         if not isinstance(self.details, Mapping):
@@ -92,6 +91,7 @@ class Figure:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
+        set_(self, "metric", _text(self, "metric"))
         if self.direction not in ("higher", "lower"):
             raise UnknownName("direction of a metric", self.direction, ("higher", "lower"))
         for name in ("candidate", "champion", "baseline"):
@@ -187,6 +187,8 @@ class Slice:
     metrics: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("by", "value"):
+            object.__setattr__(self, name, _text(self, name))
         object.__setattr__(self, "metrics", _figures(self.metrics))
         object.__setattr__(self, "rows", _count(self.rows, "rows of a slice"))
 
@@ -228,6 +230,8 @@ class Evaluation:
         set_ = object.__setattr__
         if not isinstance(self.model_name, str) or not self.model_name:
             raise UsageError(f"an evaluation needs the model's name, got {self.model_name!r}")
+        for name in ("task", "baseline", "config"):
+            set_(self, name, _text(self, name))
         for name in ("candidate", "champion"):
             set_(self, name, _built(Contender, getattr(self, name), name))
         set_(self, "metrics", _figures(self.metrics))
@@ -270,6 +274,15 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _text(owner: Any, name: str) -> str:
+    value = getattr(owner, name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UsageError(f"{name} must be text, got {value!r}"[:200])
+    return str(value)
 
 
 def _count(value: Any, what: str) -> int:

@@ -65,7 +65,7 @@ def task_of(metrics: Sequence[Metric], wanted: str = "") -> str:
     :raises UsageError: when metrics of both kinds are asked for, or against the author's word.
     """
     if wanted and wanted not in ("classification", "regression"):
-        raise UsageError(f"task must be 'classification' or 'regression', got {wanted!r}")
+        raise UsageError(f"problem must be 'classification' or 'regression', got {wanted!r}")
     found = {wanted} if wanted else set()
     for m in metrics:
         if "regression" not in m.tasks:
@@ -74,7 +74,7 @@ def task_of(metrics: Sequence[Metric], wanted: str = "") -> str:
             found.add("regression")
     if len(found) > 1:
         names = ", ".join(m.name for m in metrics)
-        raise UsageError(f"these can't be of one task: {names}{f' and task={wanted!r}' if wanted else ''}")
+        raise UsageError(f"these can't be of one task: {names}{f' and problem={wanted!r}' if wanted else ''}")
     return found.pop() if found else ""
 
 

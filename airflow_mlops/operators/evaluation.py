@@ -45,7 +45,7 @@ class EvaluateModelOperator(BaseOperator):
     :param features: the columns that are given to the models; empty: those each was trained on. (templated)
     :param champion_alias: the alias of the version to stand up to. (templated)
     :param baseline: ``"prior"``, the best constant, or ``None``.
-    :param task: ``classification`` or ``regression``; empty: by the metrics.
+    :param problem: ``classification`` or ``regression``; empty: by the metrics.
     :param positive_label: of two classes the one to find; ``None``: training's own, else the greater. (templated)
     :param replicates: bootstrap resamples behind intervals and comparisons.
     :param seed: of the resamples.
@@ -81,7 +81,7 @@ class EvaluateModelOperator(BaseOperator):
         features: Sequence[str] = (),
         champion_alias: str = CHAMPION,
         baseline: str | None = "prior",
-        task: str = "",
+        problem: str = "",
         positive_label: Any = None,
         replicates: int = 1000,
         seed: int = 0,
@@ -99,7 +99,7 @@ class EvaluateModelOperator(BaseOperator):
         self.features = features
         self.champion_alias = champion_alias
         self.baseline = baseline
-        self.task = task
+        self.problem = problem
         self.positive_label = positive_label
         self.replicates = replicates
         self.seed = seed
@@ -140,7 +140,7 @@ class EvaluateModelOperator(BaseOperator):
 
     def _evaluation(self, context: Context) -> Evaluation:
         metrics = metrics_of(self.metrics)
-        task_of(metrics, self.task)
+        task_of(metrics, self.problem)
         version = self._candidate()
         champion = self.hook.by_alias(self.model_name, self.champion_alias)
         data = _verified(DatasetRef.of(self.data))
@@ -206,7 +206,7 @@ class EvaluateModelOperator(BaseOperator):
             _names(self.slices, "slices"),
             _names(self.features, "features"),
             self.baseline,
-            self.task,
+            self.problem,
             None if self.positive_label is None else str(self.positive_label),
             [self.replicates, self.seed, self.latency_calls],
         )
@@ -230,7 +230,7 @@ class EvaluateModelOperator(BaseOperator):
         positive = self.positive_label if self.positive_label is not None else loaded["candidate"].positive
         truth = truth_of(
             frame[self.target],
-            task=task_of(metrics, self.task),
+            task=task_of(metrics, self.problem),
             known=[c for one in loaded.values() for c in classes_of(one.model)],
             positive_label=positive,
             name=self.target,

@@ -153,9 +153,7 @@ def test_a_champion_that_can_not_be_loaded_is_an_error(train: Any, holdout: Data
     assert evaluation.figure("roc_auc").candidate is not None
 
 
-def test_a_candidate_that_can_not_be_loaded_is_recorded_as_one(
-    train: Any, holdout: DatasetRef, run_task: Any
-) -> None:
+def test_a_candidate_that_can_not_be_loaded_is_recorded_as_one(train: Any, holdout: DatasetRef, run_task: Any) -> None:
     candidate = train()
     broken(MlflowHook(), candidate)
     result = evaluate(run_task, candidate, holdout)
@@ -164,9 +162,7 @@ def test_a_candidate_that_can_not_be_loaded_is_recorded_as_one(
     assert MlflowHook().find_record_by_run(result["record"]["run_id"]).outcome == "error"
 
 
-def test_a_model_that_lacks_a_column_is_an_error_of_the_model(
-    train: Any, tmp_path: Path, run_task: Any
-) -> None:
+def test_a_model_that_lacks_a_column_is_an_error_of_the_model(train: Any, tmp_path: Path, run_task: Any) -> None:
     holdout = write(tmp_path, "narrow", frame(300, 3).drop(columns="z"))
     hook = MlflowHook()
     champion = train()
@@ -211,7 +207,7 @@ def test_regression(tmp_path: Path, train: Any, run_task: Any) -> None:
             train=LinearRegression(),
             data=data,
             target="late",
-            task_type="regression",
+            problem="regression",
             requirements=["scikit-learn"],
         )
     )
