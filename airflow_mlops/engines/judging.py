@@ -110,7 +110,7 @@ def _shown(columns: Sequence[Column]) -> str:
     """The values of a failing row as JSON: one, or an object of several."""
     values = [_json(c) for c in columns]
     if len(columns) == 1:
-        return f"to_json({values[0]})"
+        return f"coalesce(to_json({values[0]}), 'null')"
     return f"json_object({', '.join(f'{_literal(c.name)}, {v}' for c, v in zip(columns, values, strict=True))})"
 
 
