@@ -19,7 +19,7 @@ import datetime as dt
 import os
 from pathlib import Path
 
-from airflow.sdk import Asset
+from airflow.sdk import Asset, Param
 
 from airflow_mlops.core.datasets import DatasetRef
 
@@ -33,13 +33,14 @@ HOME = os.environ.get("AIRFLOW_HOME", "~/airflow")
 _ROOT = f"var.value.get('flights_root', '{HOME}/flights')"
 ROOT = f"{{{{ {_ROOT} }}}}"
 
-MONTH = "{{ partition_key }}"
-"""The month of a run, which came with the event that started it."""
+_MONTH = "partition_key or params.get('month')"
+MONTH = f"{{{{ {_MONTH} }}}}"
+"""The month of a run: it came with the event that started it, or a person gave it."""
 
-BEFORE = "{{ previous_month(partition_key) }}"
+BEFORE = f"{{{{ previous_month({_MONTH}) }}}}"
 """The month before: the newest one whose arrivals are known, since labels come a month late."""
 
-LABELS = f"{{{{ label_month({_ROOT}, partition_key, params.get('labels')) }}}}"
+LABELS = f"{{{{ label_month({_ROOT}, {_MONTH}) }}}}"
 """The newest month of labels that a training run may use; see :func:`label_month`."""
 
 SUITES = Path(__file__).parent / "suites"
@@ -82,6 +83,13 @@ def predictions(month: str) -> DatasetRef:
     return DatasetRef(uri=f"{ROOT}/predictions/month={month}.parquet", name=f"predictions {month}")
 
 
+CUT = f"{LABELS}-16"
+"""By time, never by chance: a candidate learns from what is before this day, and is judged on what came after."""
+
+PAST = labelled().where(("date", "<", CUT))
+HOLDOUT = labelled(LABELS).where(("date", ">=", CUT))
+
+
 # -- months, as the templates of the DAGs ask for them ----------------------------------------------------------
 
 
@@ -103,25 +111,29 @@ def next_month(month: str) -> str:
     return f"{_first(month) + dt.timedelta(days=31):%Y-%m}"
 
 
-def label_month(root: str, delivered: str | None = None, chosen: str | None = None) -> str:
+def label_month(root: str, delivered: str | None = None) -> str:
     """The newest month whose arrivals are known to a run.
 
     :param root: the rendered ``flights_root``.
-    :param delivered: the partition of the run: the delivery of May brings April's arrivals.
-    :param chosen: what a person asked for.
-    :returns: the chosen month; else the one before the delivered; else, in a run by hand, the newest that is there.
+    :param delivered: the month of the run: the delivery of May brings April's arrivals. Empty: a run by hand takes the
+        newest month that is there.
 
     >>> label_month("anywhere", "2013-05")
     '2013-04'
     """
-    if chosen or delivered:
-        return chosen or previous_month(str(delivered))
+    if delivered:
+        return previous_month(delivered)
     found = (path.parent.name for path in Path(root).glob("labelled/month=*/flights.parquet"))
     return max(found, default=NO_MONTH).removeprefix("month=")
 
 
 def _first(month: str) -> dt.date:
     return dt.datetime.strptime(month, "%Y-%m").replace(day=1).date()
+
+
+def month_param() -> Param:
+    """For a run by hand: ``airflow dags trigger flights_score --conf '{"month": "2013-05"}'``."""
+    return Param("", type="string", pattern=r"^(\d{4}-\d\d)?$", description="Month of a run by hand, as 2013-05")
 
 
 MACROS = {"previous_month": previous_month, "next_month": next_month, "label_month": label_month}

@@ -103,12 +103,11 @@ def test_nothing_of_this_repository_is_needed_to_load_the_model(prepared: Callab
 
 
 @pytest.mark.parametrize(
-    ("delivered", "chosen", "expected"),
-    [("2013-05", "", "2013-04"), ("2013-01", "", "2012-12"), ("2013-05", "2013-02", "2013-02"), (None, "", "2013-06")],
+    ("delivered", "expected"), [("2013-05", "2013-04"), ("2013-01", "2012-12"), ("", "2013-06"), (None, "2013-06")]
 )
-def test_label_month(delivered: str | None, chosen: str, expected: str, prepared: Callable[..., Path]) -> None:
+def test_label_month(delivered: str | None, expected: str, prepared: Callable[..., Path]) -> None:
     root = prepared("2013-06", "2013-07")
-    assert layout.label_month(str(root), delivered, chosen) == expected
+    assert layout.label_month(str(root), delivered) == expected
 
 
 def test_no_labels_at_all_is_a_month_without_flights(tmp_path: Path) -> None:
