@@ -177,10 +177,10 @@ def connect(settings: Settings) -> MlflowClient:
         _authenticate(settings)
     if settings.http:
         _probe(settings)
-    client = mlflow.MlflowClient(
-        tracking_uri=settings.store_uri, registry_uri=settings.registry_uri or settings.store_uri
-    )
-    with _first_use(settings.store_uri) as first:
+    with _first_use(settings.store_uri) as first:  # the client's constructor opens the tracking store already
+        client = mlflow.MlflowClient(
+            tracking_uri=settings.store_uri, registry_uri=settings.registry_uri or settings.store_uri
+        )
         if first:  # both stores create their tables on first use, which two processes must not do at once
             client.search_experiments(max_results=1)
             client.search_registered_models(max_results=1)
