@@ -122,11 +122,7 @@ def decide(facts: RetrainingFacts, policy: RetrainingPolicy) -> Decision:
     asked = any(r.name == "person" for r in fired)
     changed = any(r.name == "configuration" for r in fired)
     held = [g for g in guards if g.holds and not _waived(g.name, asked, changed)]
-    if facts.backfill:
-        answer = held[0].decision if fired and held else RETRAIN if fired else KEEP
-        first = f"replay: would have said {answer}; a replay of history triggers nothing"
-        decision = KEEP
-    elif fired and not held:
+    if fired and not held:
         decision, first = RETRAIN, fired[0].text
     elif fired:
         decision = ALERT if any(g.decision == ALERT for g in held) else KEEP
@@ -135,6 +131,8 @@ def decide(facts: RetrainingFacts, policy: RetrainingPolicy) -> Decision:
         decision, first = ALERT, blind
     else:
         decision, first = KEEP, "no reason to retrain"
+    if facts.backfill:
+        decision, first = KEEP, f"replay: would have said {decision} ({first}); a replay of history triggers nothing"
     texts = [first, *(f.text for f in [*fired, *held]), *(r.text for r in reasons if not r.holds)]
     inputs = {"what": facts.base, "attempt": str(_attempt(facts))}
     if decision != RETRAIN:
