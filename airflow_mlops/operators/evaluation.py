@@ -227,12 +227,13 @@ class EvaluateModelOperator(BaseOperator):
         if missing:
             raise SchemaMismatch(f"{data.label} has no column {', '.join(map(repr, missing))}", missing=missing)
         loaded = {"candidate": load(self.hook, version), "champion": load(self.hook, champion)}
-        positive = self.positive_label if self.positive_label is not None else loaded["candidate"].positive
+        known = {c for one in loaded.values() for c in classes_of(one.model)}
+        trained_for = loaded["candidate"].positive if len(known) == 2 else None
         truth = truth_of(
             frame[self.target],
             task=task_of(metrics, self.problem),
-            known=[c for one in loaded.values() for c in classes_of(one.model)],
-            positive_label=positive,
+            known=known,
+            positive_label=trained_for if self.positive_label is None else self.positive_label,
             name=self.target,
         )
         rows = frame.loc[truth.kept].reset_index(drop=True)

@@ -12,9 +12,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from _print import Figures
+
+REPO = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(REPO))
+
+from dev.bench._print import Figures  # noqa: E402
 
 SLOW = 3
 """Replicates of the two slow ways that are timed."""
