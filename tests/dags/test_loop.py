@@ -25,7 +25,7 @@ class Loop:
         file = "flights_train" if dag_id == "flights_train_weekly" else dag_id
         module = importlib.import_module(file)
         dag = module.weekly if dag_id == "flights_train_weekly" else module.dag
-        run = dag.test(run_conf=conf)
+        run = dag.test(logical_date=None, run_conf=conf)
         return str(run.state), {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
     def champion(self) -> str:
