@@ -221,9 +221,10 @@ class CheckPerformanceOperator(MonitoringOperator):
             observed = self._observed(joined, version, target, metrics, policy) if len(joined.rows) else {}
         except DatasetNotFound:
             raise
+        except LabelError as error:  # the first labels to come can all say the same: no figure, and no failure yet
+            observed = {m.name: Figure(value=None, why=str(error)) for m in metrics}
         except DataError as error:
-            name = "labels" if isinstance(error, LabelError) else "data"
-            return unknown("performance", subject, name, str(error), inputs, basis="none")
+            return unknown("performance", subject, "data", str(error), inputs, basis="none")
         calibration = self._calibration(version)
         reference, errors = self._reference(version, calibration)
         return check_performance(
