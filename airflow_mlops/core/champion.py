@@ -108,6 +108,8 @@ def promote(
                 return _refusal("promotion", request, judgement.refusals, champion, dag_run, act)
             if judgement.step == "superseded":
                 return _superseded(request, champion, dag_run)
+            # Somebody who helped may have recorded it since the look.
+            record = record or registry.find_record(request.model, "promotion", request.key)
             return _promoted(request, record, champion, dag_run)
     raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a promotion looked at it; retry")
 

@@ -108,10 +108,12 @@ class Succession:
         if move is None:
             self.close(origin, claim.number, f"void version {claim.to} or its intent is gone")
             return
-        if claim.end:
-            self._tell(move, claim.end)
-            return
         champion = self.alias(CHAMPION)
+        # The claim is read again after the champion: open, it says that this champion is not one of a later move.
+        end = self.claims(origin)[claim.number].end
+        if end:
+            self._tell(move, end)
+            return
         if champion != move.to:
             why = self._impossible(move, champion)
             if why:
@@ -125,6 +127,9 @@ class Succession:
             self.step("champion")
             if self.alias(CHAMPION) != move.to:
                 return  # somebody moved it in this moment: whoever called looks again
+            if self.claims(origin)[claim.number].void:
+                self._undo(move, claim)
+                return
         self._set_previous(move)
         self.step("previous")
         if self._followed(move):
@@ -136,7 +141,8 @@ class Succession:
         end = self.close(origin, claim.number, f"done {record.run_id}")
         self.step("close")
         if end.startswith("void"):
-            self._undo(move, record)
+            self.registry.retract(record.run_id)
+            self._undo(move, claim)
         elif record.run_id and end != f"done {record.run_id}":
             self.registry.retract(record.run_id)
         else:
@@ -159,31 +165,41 @@ class Succession:
 
     def _followed(self, move: Move) -> bool:
         """Whether the champion went on from ``move.to`` while this process was held up; then put it where it went."""
-        last, at, after = move, move.to, move.after
-        while later := [c for c in self.claims(at)[after:] if not c.void]:
-            if not later[0].end:
-                self.finish(at, later[0])
-                return True
-            follower = self.intended(later[0])
-            if follower is None:
-                break
-            last, at, after = follower, follower.to, follower.after
-        if last is move:
+        last = self._last(move.to, move.after)
+        if last is None:
             return False
-        self.registry.set_alias(self.model, CHAMPION, last.to)
+        if self.alias(CHAMPION) != last.to:
+            self.registry.set_alias(self.model, CHAMPION, last.to)
         self._set_previous(last)
         self.step("repair")
         return True
 
-    def _undo(self, move: Move, record: Record) -> None:
-        """Somebody gave the claim up while it was being carried out, and was first."""
-        self.registry.retract(record.run_id)
+    def _undo(self, move: Move, claim: Claim) -> None:
+        """Somebody gave the claim up while it was being carried out, and was first: put the alias where it belongs."""
+        last = self._last(move.origin, claim.number + 1)
+        belongs = last.to if last else move.origin
         if self.alias(CHAMPION) == move.to:
-            if move.origin:
-                self.registry.set_alias(self.model, CHAMPION, move.origin)
+            if belongs:
+                self.registry.set_alias(self.model, CHAMPION, belongs)
             else:
                 self.registry.delete_alias(self.model, CHAMPION)
+        if last:
+            self._set_previous(last)
+        elif belongs and self.alias(PREVIOUS_CHAMPION) == belongs:
+            self.registry.delete_alias(self.model, PREVIOUS_CHAMPION)
         self.step("undo")
+
+    def _last(self, at: str, after: int) -> Move | None:
+        """The last of the moves that led on from ``at``, not counting its first ``after`` successions."""
+        last = None
+        while later := [c for c in self.claims(at)[after:] if not c.void]:
+            if not later[0].end:
+                self.finish(at, later[0])
+            follower = self.intended(later[0])
+            if follower is None or not self.claims(at)[later[0].number].done:
+                break
+            last, at, after = follower, follower.to, follower.after
+        return last
 
     def _tell(self, move: Move, end: str) -> None:
         """Note on the version that the move is done, so that nobody asks the ledger again."""

@@ -60,7 +60,8 @@ def test_it_defers_and_its_trigger_sees_the_move(hook: MlflowHook, run_task: Tas
     second = champion(hook)
 
     async def fire() -> Any:
-        return [event.payload async for event in trigger.run()][0]
+        (event,) = [event.payload async for event in trigger.run()]
+        return event
 
     event = json.loads(json.dumps(asyncio.run(fire())))
     result = run_task.resume(sensor(different_from=first, deferrable=True), deferred.value, event)
