@@ -8,13 +8,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from airflow_mlops.core.errors import PolicyError
 from airflow_mlops.core.results import JSON, digest
-
-if TYPE_CHECKING:
-    from airflow_mlops.core.retraining import RetrainingPolicy
+from airflow_mlops.core.retraining_policy import RetrainingPolicy
 
 RETRAIN, KEEP, ALERT = "retrain", "keep", "alert"
 

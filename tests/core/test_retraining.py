@@ -19,6 +19,7 @@ from airflow_mlops.core.results import Decision
 from airflow_mlops.core.retraining import (
     ALERT,
     KEEP,
+    REASONS,
     RETRAIN,
     Outcome,
     RetrainingFacts,
@@ -26,6 +27,7 @@ from airflow_mlops.core.retraining import (
     decide,
     yields_to,
 )
+from airflow_mlops.core.retraining_policy import REASON_NAMES
 
 CASES = yaml.safe_load((Path(__file__).parent / "retraining_cases.yaml").read_text())
 QUIET = RetrainingFacts(
@@ -53,6 +55,10 @@ def facts_from(changes: dict[str, Any]) -> RetrainingFacts:
         changes["drift"] = made(changes["drift"], False)
     performance = made(changes.pop("performance", []), False) + made(changes.pop("estimated", []), True)
     return dataclasses.replace(QUIET, performance=performance, **changes)
+
+
+def test_every_reason_that_a_policy_can_name_is_judged() -> None:
+    assert tuple(REASONS) == REASON_NAMES
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["case"] for c in CASES])
