@@ -46,6 +46,8 @@ MADE: dict[str, dict[str, Any]] = {
     },
     "Expectation": {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "carrier"}},
     "GatePolicy": {"checks": [{"value": {"metric": "roc_auc", "lower": 0.6}}]},
+    "Look": {"at": 1.0, "files": 2},
+    "PartitionWatch": {"data": {"uri": "data/2013-05"}},
     "ModelVersion": {"name": "late", "version": "3"},
     "Profile": {"rows": 0, "columns": {}},
     "Record": {"kind": "gate", "model": "late", "key": "k", "outcome": "pass"},
