@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ class Records(HookBase):
                 tags=record_tags(record, dag_run or {}),
                 run_name=f"{record.kind} {record.outcome} {record.subject}".strip(),
             )
-            self.write(run.info.run_id, record, artifacts or {})
-            self.client.set_terminated(run.info.run_id, "FINISHED")
+            with self.failing(run.info.run_id):
+                self.write(run.info.run_id, record, artifacts or {})
+                self.client.set_terminated(run.info.run_id, "FINISHED")
         return dataclasses.replace(record, run_id=run.info.run_id)
 
     def write(self, run_id: str, record: Record, artifacts: Mapping[str, str | bytes]) -> None:
@@ -72,6 +74,26 @@ class Records(HookBase):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content.encode() if isinstance(content, str) else content)
             self.client.log_artifacts(run_id, folder)
+
+    @contextlib.contextmanager
+    def failing(self, run_id: str) -> Iterator[None]:
+        """A run that an error leaves unfinished is marked as failed, where MLflow still answers."""
+        try:
+            yield
+        except Exception:
+            with contextlib.suppress(Exception):
+                self.client.set_terminated(run_id, "FAILED")
+            raise
+
+    def bury(self, model: str, kind: str, key: str) -> None:
+        """Runs of this key that a killed try left open are closed as ``KILLED``: for people, nothing reads them."""
+        where = (
+            f"attributes.status = 'RUNNING' and tags.`{TAG}model` = {quoted(model)} "
+            f"and tags.`{TAG}kind` = {quoted(kind)} and tags.`{TAG}key` = {quoted(key)}"
+        )
+        with self.translating():
+            for run in self.client.search_runs([self.experiment_id(model)], where, max_results=10):
+                self.client.set_terminated(run.info.run_id, "KILLED")
 
     def find_record(self, model: str, kind: str, key: str) -> Record | None:
         """The record with that key, or ``None``; of two that were written at once, the older."""

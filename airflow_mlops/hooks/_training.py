@@ -63,31 +63,40 @@ class Training(Models, Records, Registry):
         :param tags: further tags of the run, as they are.
         :param dag_run: who trained.
         """
+        self.bury(record.model, record.kind, record.key)
         with self.translating():
-            from mlflow.entities import Param
-
             run = self.client.create_run(
                 self.experiment_id(record.model),
                 tags={**record_tags(dataclasses.replace(record, body={}), dag_run or {}), **(tags or {})},
                 run_name=f"training {record.key[:8]}",
             )
-            run_id = run.info.run_id
+        run_id = run.info.run_id
+        artifacts = {PROFILES["training"]: json.dumps(profile.to_dict(), allow_nan=False)} if profile else {}
+        with self.failing(run_id):
+            self._log_inputs(run_id, params, data)
+            model = self.log_model(run_id, record.model, estimator, X=X, requirements=requirements, described=described)
+            record = dataclasses.replace(record, body={**record.body, "model": model}, run_id=run_id)
+            self.write(run_id, record, artifacts)
+            self._finish(record)
+        return record
+
+    def _log_inputs(self, run_id: str, params: Mapping[str, str], data: DatasetRef) -> None:
+        with self.translating():
+            from mlflow.entities import Param
+
             given = [Param(k, v[:PARAM_LIMIT]) for k, v in params.items()]
             for i in range(0, len(given), 100):
                 self.client.log_batch(run_id, params=given[i : i + 100])
             self.client.log_inputs(run_id, [dataset_input(data)])
-        model = self.log_model(run_id, record.model, estimator, X=X, requirements=requirements, described=described)
-        record = dataclasses.replace(record, body={**record.body, "model": model}, run_id=run_id)
-        artifacts = {PROFILES["training"]: json.dumps(profile.to_dict(), allow_nan=False)} if profile else {}
-        self.write(run_id, record, artifacts)
+
+    def _finish(self, record: Record) -> None:
         with self.translating():
             body = json.dumps(record.body, sort_keys=True, ensure_ascii=False, allow_nan=False)
             if len(body) <= BODY_TAG_LIMIT:
-                self.client.set_tag(run_id, prefixed("body"), body)
-            else:
-                self.client.delete_tag(run_id, prefixed("body"))
-            self.client.set_terminated(run_id, "FINISHED")
-        return record
+                self.client.set_tag(record.run_id, prefixed("body"), body)
+            else:  # the empty one that the run began with would be taken for the whole
+                self.client.delete_tag(record.run_id, prefixed("body"))
+            self.client.set_terminated(record.run_id, "FINISHED")
 
     def log_model(
         self,

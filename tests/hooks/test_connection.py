@@ -50,7 +50,7 @@ class Gate(BaseHTTPRequestHandler):
         if self.server.status is not None:
             self._send(self.server.status, b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "later"}')
         elif got != self.server.wanted:
-            self._send(401, b"You are not authenticated")
+            self._send(401, f"not authenticated with {got}".encode())  # servers do say too much
         else:
             headers = {k: v for k, v in self.headers.items() if k.lower() in ("content-type", "accept")}
             request = urllib.request.Request(

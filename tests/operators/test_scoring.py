@@ -299,6 +299,26 @@ def test_no_rows_and_no_file(champion: str, run_task: TaskRunner, rows: str, tmp
         run_task(score({"uri": rows, "filters": [["id", "<", 0]]}, tmp_path / "s.parquet"))
 
 
+def test_an_object_store_gets_the_whole_file_at_once() -> None:
+    import fsspec
+    from airflow.sdk.io import attach
+
+    memory = fsspec.filesystem("memory")
+    attach("memory", fs=memory)
+    target = Publication("memory://lake/scores")
+    assert target.metadata() == {}
+    with pytest.raises(RuntimeError), target.writing() as writer:
+        writer.write(pd.DataFrame({"prediction": [1.0]}))
+        raise RuntimeError
+    assert memory.find("/lake") == []
+    with target.writing() as writer:
+        writer.write(pd.DataFrame({"prediction": [1.0, 2.0]}))
+        writer.describe({"mlops.key": "k"})
+    assert memory.find("/lake") == ["/lake/scores/predictions.parquet"]
+    assert target.metadata() == {"mlops.key": "k"}
+    memory.rm("/lake", recursive=True)
+
+
 def test_another_files_footer_is_not_ours(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
     assert "mlops.key" not in Publication(str(tmp_path / "a.parquet")).metadata()

@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DatasetNotFound
-from airflow_mlops.exceptions import TrainingFailed
+from airflow_mlops.exceptions import MlflowUnavailable, TrainingFailed
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators import training
 from airflow_mlops.operators.training import TrainModelOperator
@@ -174,7 +174,36 @@ def test_killed_between_two_steps_and_retried(
     assert hook.versions(name)[0].aliases == ("challenger",)
     assert hook.versions(name)[0].run_id == result["run_id"]
     assert len(FITS) == fits
+    experiment = hook.experiment_id(name)
+    assert list(hook.get_conn().search_runs([experiment], "attributes.status = 'RUNNING'")) == []
     assert len(hook.history(name, kinds=["training"])) == 1
+
+
+def test_an_error_while_logging_leaves_no_open_run_and_no_version(
+    mlflow_local: Path, run_task: TaskRunner, flights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(self: MlflowHook, *args: Any) -> None:
+        raise MlflowUnavailable("mlflow_default", "gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowHook, "write", unavailable)
+        with pytest.raises(MlflowUnavailable):
+            run_task(task(flights))
+    hook = MlflowHook()
+    assert hook.versions("delays") == [] and hook.history("delays") == []
+    runs = hook.get_conn().search_runs([hook.experiment_id("delays")])
+    assert [r.info.status for r in runs] == ["FAILED"]
+    assert run_task(task(flights))["version"] == "1"
+
+
+def test_a_long_record_comes_back_whole(mlflow_local: Path, run_task: TaskRunner, flights: str) -> None:
+    many = {f"x{i:03}_{'w' * 40}": float(i) for i in range(100)}
+    wide = flights.replace("flights", "wide")
+    pd.read_parquet(flights).assign(**many).to_parquet(wide)
+    result = run_task(task(wide, features=["hour", "wind", *many]))
+    found = MlflowHook().find_record_by_run(result["run_id"])
+    assert found is not None and len(json.dumps(found.body)) > 5000
+    assert found.body["training_key"] == result["training_key"]
 
 
 def test_the_projects_own_code_travels_inside(
