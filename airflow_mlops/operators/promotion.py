@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_mlops.assets import model_uri
 from airflow_mlops.core.champion import Outcome, promote, rollback
 from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.promotion import PromotionRequest, RollbackRequest
@@ -106,12 +108,13 @@ class PromoteModelOperator(_MovesChampion):
 
     def execute(self, context: Context) -> dict[str, JSON]:
         """Judge, move, record, publish; see the class."""
-        request = PromotionRequest.of(
-            _named(self.model_name),
-            self.gate,
-            approval=self.approval,
-            allow_older=_flag("allow_older", self.allow_older),
-        )
+        with _misuse_is_final():
+            request = PromotionRequest.of(
+                _named(self.model_name),
+                self.gate,
+                approval=self.approval,
+                allow_older=_flag("allow_older", self.allow_older),
+            )
         outcome = promote(
             self.hook,
             request,
@@ -160,20 +163,29 @@ class RollbackModelOperator(_MovesChampion):
     def execute(self, context: Context) -> dict[str, JSON]:
         """Judge, move, pin, record, publish; see the class."""
         who = run_of(context)
-        request = RollbackRequest(
-            model=_named(self.model_name),
-            request=digest({k: who.get(k) for k in ("dag_id", "run_id", "task_id", "map_index")}),
-            reason=str(self.reason or ""),
-            to_version=str(self.to_version or "").strip(),
-            pin=_flag("pin", self.pin),
-        )
+        with _misuse_is_final():
+            request = RollbackRequest(
+                model=_named(self.model_name),
+                request=digest({k: who.get(k) for k in ("dag_id", "run_id", "task_id", "map_index")}),
+                reason=str(self.reason or ""),
+                to_version=str(self.to_version or "").strip(),
+                pin=_flag("pin", self.pin),
+            )
         return self._end(context, rollback(self.hook, request, dag_run=who, at=time_of(context)))
 
 
+@contextlib.contextmanager
+def _misuse_is_final() -> Iterator[None]:
+    """An argument that is wrong is wrong at the next try too."""
+    try:
+        yield
+    except UsageError as error:
+        raise PromotionRefused(str(error)) from error
+
+
 def _named(model_name: Any) -> str:
-    if not isinstance(model_name, str) or not model_name.strip():
-        raise UsageError(f"model_name is the name of a registered model, got {model_name!r}")
-    return model_name
+    model_uri(model_name)  # before anything moves: a name that can't be told to others is refused
+    return str(model_name)
 
 
 def _flag(name: str, value: Any) -> bool:

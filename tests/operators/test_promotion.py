@@ -16,7 +16,6 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import AssetEventResponse, AssetEventsResult
 
 from airflow_mlops.assets import model_asset
-from airflow_mlops.core.errors import UsageError
 from airflow_mlops.exceptions import MlflowUnavailable, PromotionRefused
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.promotion import PromoteModelOperator, RollbackModelOperator
@@ -218,8 +217,10 @@ def test_older_data_passes_with_allow_older_also_when_it_is_rendered(
     gate = make_gate(hook, model, new, old)
     operator = PromoteModelOperator(task_id="promote", model_name=model, gate=gate, allow_older="{{ params.allow }}")
     assert run_task(operator, params={"allow": True})["evidence"]["allow_older"] is True
-    with pytest.raises(UsageError, match="allow_older"):
-        run_task(PromoteModelOperator(task_id="p2", model_name=model, gate=gate, allow_older="perhaps"))
+    for wrong in ({"allow_older": "perhaps"}, {"model_name": "{{ params.nothing }}"}, {"model_name": "{{ 'a/b' }}"}):
+        arguments = {"model_name": model, "gate": gate, **wrong}
+        with pytest.raises(PromotionRefused):
+            run_task(PromoteModelOperator(task_id="p2", **arguments), params={"nothing": ""})
 
 
 def test_a_rollback_goes_back_once_pins_and_tells(
