@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from airflow_mlops.core.datasets import DatasetRef
@@ -102,7 +102,7 @@ def test_values_do_not_run_into_one_another() -> None:
     assert a.digest != b.digest
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     st.lists(
         st.tuples(st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.none() | st.text(max_size=4)),
