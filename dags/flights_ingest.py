@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.operators.validation import ValidateDataOperator
 from airflow_mlops.sensors.data import PartitionSensor
-from flights.layout import FLIGHTS, MACROS, MODEL, MONTH, ROOT, SUITES, landing, month_param
+from flights.layout import FLIGHTS, MACROS, MODEL, MONTH, RETRIES, ROOT, SUITES, landing, month_param
 
 with DAG(
     "flights_ingest",
@@ -27,6 +27,7 @@ with DAG(
     max_active_runs=1,
     params={"month": month_param()},
     user_defined_macros=MACROS,
+    default_args=RETRIES,
     tags=["flights"],
     doc_md=__doc__,
 ) as dag:

@@ -24,6 +24,7 @@ from flights.layout import (
     PAST,
     PREDICTIONS,
     RETRAINING,
+    RETRIES,
     TARGET,
     features,
     labelled,
@@ -38,6 +39,7 @@ with DAG(
     max_active_runs=1,
     params={"month": month_param()},
     user_defined_macros=MACROS,
+    default_args=RETRIES,
     tags=["flights"],
     doc_md=__doc__,
 ) as dag:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param
 
 from airflow_mlops.operators.promotion import RollbackModelOperator
-from flights.layout import MODEL
+from flights.layout import MODEL, RETRIES
 
 with DAG(
     "flights_rollback",
@@ -16,6 +16,7 @@ with DAG(
         "reason": Param(type="string", minLength=10, description="For whoever reads the ledger next year"),
     },
     render_template_as_native_obj=False,
+    default_args=RETRIES,
     tags=["flights"],
     doc_md=__doc__,
 ) as dag:

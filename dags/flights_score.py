@@ -12,7 +12,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task
 
 from airflow_mlops.assets import model_asset
 from airflow_mlops.operators.scoring import ScoreBatchOperator
-from flights.layout import FLIGHTS, KEY, MACROS, MODEL, MONTH, PREDICTIONS, features, month_param, predictions
+from flights.layout import FLIGHTS, KEY, MACROS, MODEL, MONTH, PREDICTIONS, RETRIES, features, month_param, predictions
 
 with DAG(
     "flights_score",
@@ -20,6 +20,7 @@ with DAG(
     max_active_runs=1,
     params={"month": month_param()},
     user_defined_macros=MACROS,
+    default_args=RETRIES,
     tags=["flights"],
     doc_md=__doc__,
 ) as dag:

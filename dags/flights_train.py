@@ -18,7 +18,20 @@ from airflow_mlops.operators.promotion import PromoteModelOperator
 from airflow_mlops.operators.retraining import DecideRetrainingOperator
 from airflow_mlops.operators.training import TrainModelOperator
 from flights.features import FEATURES, train
-from flights.layout import CUT, DUE, FLIGHTS, HOLDOUT, MACROS, MODEL, PAST, RETRAINING, ROOT, TARGET, month_param
+from flights.layout import (
+    CUT,
+    DUE,
+    FLIGHTS,
+    HOLDOUT,
+    MACROS,
+    MODEL,
+    PAST,
+    RETRAINING,
+    RETRIES,
+    ROOT,
+    TARGET,
+    month_param,
+)
 from flights.policies import GATE, RETRAIN
 
 with DAG(
@@ -32,6 +45,7 @@ with DAG(
         "reason": Param("", type="string", description="Why a person wants a training; empty: the policy decides"),
     },
     user_defined_macros=MACROS,
+    default_args=RETRIES,
     tags=["flights"],
     doc_md=__doc__,
 ) as dag:
@@ -74,6 +88,7 @@ with DAG(
     schedule="0 6 * * MON",
     start_date=dt.datetime(2013, 1, 7, tzinfo=dt.UTC),
     catchup=False,
+    default_args=RETRIES,
     tags=["flights"],
     doc_md="Once a week, offer the newest labels to `flights_train`, whatever became of their event.",
 ) as weekly:

@@ -195,6 +195,8 @@ class Stack(Client):
                 "LOG_FETCH_TIMEOUT_SEC": 2,
             },
             "API_AUTH": {"JWT_SECRET": self._secret("jwt")},
+            # A busy machine answers late; a task must not be lost for it.
+            "WORKERS": {"EXECUTION_API_TIMEOUT": 60},
             "SCHEDULER": {
                 "SCHEDULER_IDLE_SLEEP_TIME": 0.1,
                 "TASK_INSTANCE_HEARTBEAT_SEC": 10,

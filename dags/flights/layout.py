@@ -131,6 +131,10 @@ def _first(month: str) -> dt.date:
     return dt.datetime.strptime(month, "%Y-%m").replace(day=1).date()
 
 
+RETRIES = {"retries": 2, "retry_delay": dt.timedelta(seconds=30)}
+"""``default_args``: an MLflow that is away for a minute is waited for. A verdict is never retried: operators see to it."""
+
+
 def month_param() -> Param:
     """For a run by hand: ``airflow dags trigger flights_score --conf '{"month": "2013-05"}'``."""
     return Param("", type="string", pattern=r"^(\d{4}-\d\d)?$", description="Month of a run by hand, as 2013-05")
