@@ -12,35 +12,15 @@ and a column keeps its type where it has nulls.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_mlops.core.expectations import Expectation, Outcome
 from airflow_mlops.engines.conditions import Scope, Uncompilable, present, row_condition, value_of
 from airflow_mlops.engines.duck import Column, Source
+from airflow_mlops.engines.plans import ANY, Plan, counted_of, mostly_of, need, take
+from airflow_mlops.engines.sets import compound, distinct_set, unique
 from airflow_mlops.engines.verdicts import between, columns_match_list, columns_match_set, mapped, type_names
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How one expectation is counted and judged.
-
-    :param expectation: what it judges.
-    :param aggregates: SQL of the aggregates; all plans' share a query.
-    :param finish: their values -> the outcome.
-    :param parameters: what the SQL has bound.
-    :param bad: of an expectation about rows: SQL of the rows that do not hold.
-    :param shown: the columns of a failing row that are shown as an example.
-    :param tail: what has to follow FROM, of a plan that needs a query of its own.
-    """
-
-    expectation: Expectation
-    aggregates: tuple[str, ...]
-    finish: Callable[[Sequence[Any]], Outcome]
-    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    bad: str = ""
-    shown: tuple[Column, ...] = ()
-    tail: str = ""
 
 
 def plan(expectation: Expectation, source: Source, prefix: str) -> Plan:
@@ -66,23 +46,6 @@ def plan(expectation: Expectation, source: Source, prefix: str) -> Plan:
 
 
 _NO_MATTER = ("batch_id", "result_format", "catch_exceptions", "meta")
-_ANY = Expectation(type="expect_column_to_exist")
-
-
-def _take(kwargs: dict[str, Any], *names: str) -> list[Any]:
-    """The arguments of these names; any other argument is left to the library."""
-    others = set(kwargs) - set(names)
-    if others:
-        raise Uncompilable(f"arguments {sorted(others)}")
-    return [kwargs.get(n) for n in names]
-
-
-def _mostly(value: Any) -> float:
-    if value is None:
-        return 1.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise Uncompilable(f"mostly={value!r}")
-    return float(value)
 
 
 def _rows(scope: Scope, counted: str, ok: str, mostly: float, shown: tuple[Column, ...]) -> Plan:
@@ -93,30 +56,30 @@ def _rows(scope: Scope, counted: str, ok: str, mostly: float, shown: tuple[Colum
         f"count(*) FILTER (WHERE {scope.given(counted)})",
         f"count(*) FILTER (WHERE {bad})",
     )
-    return Plan(_ANY, aggregates, lambda v: mapped(v[0], v[1], v[2], mostly), bad=bad, shown=shown)
+    return Plan(ANY, aggregates, lambda v: mapped(v[0], v[1], v[2], mostly), bad=bad, shown=shown)
 
 
 def _column_rows(scope: Scope, kwargs: dict[str, Any], ok: Callable[[Column], str]) -> Plan:
     column = scope.column(kwargs["column"])
-    return _rows(scope, present(column), ok(column), _mostly(kwargs.get("mostly")), (column,))
+    return _rows(scope, present(column), ok(column), mostly_of(kwargs.get("mostly")), (column,))
 
 
 def _nulls(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        name, mostly = _take(kwargs, "column", "mostly")
+        name, mostly = take(kwargs, "column", "mostly")
         column = scope.column(name)
         bad = scope.given(present(column) if wanted else f"NOT ({present(column)})")
         aggregates = (f"count(*) FILTER (WHERE {scope.given('')})", f"count(*) FILTER (WHERE {bad})")
-        share = _mostly(mostly)
+        share = mostly_of(mostly)
         shown = (column,) if wanted else ()
-        return Plan(_ANY, aggregates, lambda v: mapped(v[0], None, v[1], share), bad=bad, shown=shown)
+        return Plan(ANY, aggregates, lambda v: mapped(v[0], None, v[1], share), bad=bad, shown=shown)
 
     return compile_
 
 
 def _in_set(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        _, _, values = _take(kwargs, "column", "mostly", "value_set")
+        _, _, values = take(kwargs, "column", "mostly", "value_set")
         if not isinstance(values, list) or not values or None in values:
             raise Uncompilable("a set of another kind")
 
@@ -152,17 +115,17 @@ _BETWEEN = ("min_value", "max_value", "strict_min", "strict_max")
 
 
 def _values_between(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-    _take(kwargs, "column", "mostly", *_BETWEEN)
+    take(kwargs, "column", "mostly", *_BETWEEN)
 
     def ok(column: Column) -> str:
-        _need(column, *_ORDERED)  # the library refuses bounds on text
+        need(column, *_ORDERED)  # the library refuses bounds on text
         return _bounds(scope, kwargs, value_of(column), lambda v: scope.bind(column, v))
 
     return _column_rows(scope, kwargs, ok)
 
 
 def _lengths(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-    _take(kwargs, "column", "mostly", *(("value",) if "value" in kwargs else _BETWEEN))
+    take(kwargs, "column", "mostly", *(("value",) if "value" in kwargs else _BETWEEN))
     if "value" in kwargs:
         kwargs = {**kwargs, "min_value": kwargs["value"], "max_value": kwargs["value"]}
 
@@ -172,7 +135,7 @@ def _lengths(scope: Scope, kwargs: dict[str, Any]) -> Plan:
         return scope.bound(value, "DOUBLE")
 
     def ok(column: Column) -> str:
-        _need(column, "string")
+        need(column, "string")
         return _bounds(scope, kwargs, f"length({value_of(column)})", bind)
 
     return _column_rows(scope, kwargs, ok)
@@ -180,13 +143,13 @@ def _lengths(scope: Scope, kwargs: dict[str, Any]) -> Plan:
 
 def _regex(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        _, _, pattern = _take(kwargs, "column", "mostly", "regex")
+        _, _, pattern = take(kwargs, "column", "mostly", "regex")
         if not isinstance(pattern, str):
             raise Uncompilable("a pattern of another kind")
         _readable(scope.source, pattern)
 
         def ok(column: Column) -> str:
-            _need(column, "string")
+            need(column, "string")
             found = f"regexp_matches({value_of(column)}, {scope.bound(pattern, 'VARCHAR')})"
             return found if wanted else f"NOT {found}"
 
@@ -205,72 +168,17 @@ def _readable(source: Source, pattern: str) -> None:
         raise Uncompilable(f"pattern {pattern!r}") from None
 
 
-def _need(column: Column, *kinds: str) -> None:
-    if column.type not in kinds:
-        raise Uncompilable(f"{column.type} column")
-
-
-def _unique(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-    name, mostly = _take(kwargs, "column", "mostly")
-    column = scope.column(name)
-    return _distinct_rows(scope, (column,), present(column), _mostly(mostly))
-
-
-def _compound(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-    names, mostly, ignore = _take(kwargs, "column_list", "mostly", "ignore_row_if")
-    if not isinstance(names, list) or len(names) < 2:
-        raise Uncompilable("columns")
-    columns = tuple(scope.column(n) for n in names)
-    counted = _counted(columns, ignore or "all_values_are_missing")
-    return _distinct_rows(scope, columns, counted, _mostly(mostly))
-
-
-def _counted(columns: Sequence[Column], ignore: Any) -> str:
-    """The rows that count, by the name of those that do not."""
-    here = [f"({present(c)})" for c in columns]
-    match ignore:
-        case "all_values_are_missing" | "both_values_are_missing":
-            return f"({' OR '.join(here)})"
-        case "any_value_is_missing" | "either_value_is_missing":
-            return f"({' AND '.join(here)})"
-        case "never" | "neither":
-            return "true"
-    raise Uncompilable(f"ignore_row_if={ignore!r}")
-
-
-def _distinct_rows(scope: Scope, columns: tuple[Column, ...], counted: str, mostly: float) -> Plan:
-    """Rows that are the only ones of their values; nulls and NaN equal one another, as pandas has it."""
-    keys = [f"CASE WHEN {present(c)} THEN {c.sql} END" for c in columns]
-    names = [f"key_{i}" for i in range(len(keys))]
-    made = ", ".join(f"{k} AS {n}" for k, n in zip(keys, names, strict=True))
-    listed = ", ".join(names)
-    groups = f"SELECT {made}, {counted} AS counts, count(*) AS n FROM {scope.source.relation} AS data"
-    inner = f"({groups} WHERE {scope.given('')} GROUP BY ALL)"
-    same = " AND ".join(f"{k} IS NOT DISTINCT FROM twice.{n}" for k, n in zip(keys, names, strict=True))
-    bad = scope.given(
-        f"({counted}) AND EXISTS (SELECT 1 FROM (SELECT {listed} FROM {inner} AS g WHERE counts AND n > 1) AS twice "
-        f"WHERE {same})"
-    )
-    tail = f"SELECT sum(n), sum(n) FILTER (WHERE counts), sum(n) FILTER (WHERE counts AND n > 1) FROM {inner} AS groups"
-
-    def finish(values: Sequence[Any]) -> Outcome:
-        rows, considered, twice = (int(v or 0) for v in values)
-        return mapped(rows, considered, twice, mostly)
-
-    return Plan(_ANY, (), finish, bad=bad, shown=columns, tail=tail)
-
-
 def _aggregate(sql: str, *kinds: str, empty: Any = None) -> Callable[[Scope, dict[str, Any]], Plan]:
     """An aggregate of a column between two bounds; ``{value}`` in ``sql`` stands for the column."""
 
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        name, *_ = _take(kwargs, "column", *_BETWEEN)
+        name, *_ = take(kwargs, "column", *_BETWEEN)
         column = scope.column(name)
         if kinds:
-            _need(column, *kinds)
+            need(column, *kinds)
         value = f"CAST({column.sql} AS DOUBLE)" if column.type == "decimal" else value_of(column)
         aggregate = f"{sql.format(value=value)} FILTER (WHERE {scope.given(present(column))})"
-        return Plan(_ANY, (aggregate,), lambda v: between(empty if v[0] is None else v[0], kwargs))
+        return Plan(ANY, (aggregate,), lambda v: between(empty if v[0] is None else v[0], kwargs))
 
     return compile_
 
@@ -279,20 +187,20 @@ def _share(of: str) -> Callable[[Scope, dict[str, Any]], Plan]:
     """Distinct values among the present ones, or present ones among the rows; 0 of nothing."""
 
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        name, *_ = _take(kwargs, "column", *_BETWEEN)
+        name, *_ = take(kwargs, "column", *_BETWEEN)
         column = scope.column(name)
         there = f"FILTER (WHERE {scope.given(present(column))})"
         rows = f"count(*) FILTER (WHERE {scope.given('')})"
         pair = (f"count(DISTINCT {column.sql}) {there}", f"count(*) {there}")
         pair = pair if of == "unique" else (pair[1], rows)
-        return Plan(_ANY, pair, lambda v: between(v[0] / v[1] if v[1] else 0, kwargs))
+        return Plan(ANY, pair, lambda v: between(v[0] / v[1] if v[1] else 0, kwargs))
 
     return compile_
 
 
 def _pair(operator: str) -> Callable[[Scope, dict[str, Any]], Plan]:
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        a, b, mostly, ignore, equal = _take(
+        a, b, mostly, ignore, equal = take(
             kwargs, "column_A", "column_B", "mostly", "ignore_row_if", *(["or_equal"] if operator == ">" else [""])
         )
         first, second = scope.column(a), scope.column(b)
@@ -301,26 +209,26 @@ def _pair(operator: str) -> Callable[[Scope, dict[str, Any]], Plan]:
             raise Uncompilable("columns of two types")
         sign = ">=" if equal else operator
         ok = f"{present(first)} AND {present(second)} AND {value_of(first)} {sign} {value_of(second)}"
-        counted = _counted((first, second), ignore or "both_values_are_missing")
-        return _rows(scope, counted, ok, _mostly(mostly), (first, second))
+        counted = counted_of((first, second), ignore or "both_values_are_missing")
+        return _rows(scope, counted, ok, mostly_of(mostly), (first, second))
 
     return compile_
 
 
 def _row_count(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-    _take(kwargs, *(("value",) if "value" in kwargs else _BETWEEN))
+    take(kwargs, *(("value",) if "value" in kwargs else _BETWEEN))
     if "value" in kwargs:
         kwargs = {"min_value": kwargs["value"], "max_value": kwargs["value"]}
-    return Plan(_ANY, (f"count(*) FILTER (WHERE {scope.given('')})",), lambda v: between(v[0], kwargs))
+    return Plan(ANY, (f"count(*) FILTER (WHERE {scope.given('')})",), lambda v: between(v[0], kwargs))
 
 
 def _schema(judge: Callable[[list[Column], dict[str, Any]], Outcome], *names: str) -> Any:
     """An expectation about the columns themselves: nothing to count."""
 
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
-        _take(kwargs, *names)
+        take(kwargs, *names)
         outcome = judge(list(scope.source.columns), kwargs)
-        return Plan(_ANY, (), lambda _: outcome)
+        return Plan(ANY, (), lambda _: outcome)
 
     return compile_
 
@@ -351,6 +259,9 @@ _NUMBERS = ("int", "float", "decimal")
 _ORDERED = (*_NUMBERS, "date", "datetime")
 
 COMPILED: Mapping[str, Callable[[Scope, dict[str, Any]], Plan]] = {
+    "expect_column_distinct_values_to_be_in_set": distinct_set(others=False, all_of=False),
+    "expect_column_distinct_values_to_contain_set": distinct_set(others=True, all_of=True),
+    "expect_column_distinct_values_to_equal_set": distinct_set(others=False, all_of=True),
     "expect_column_max_to_be_between": _aggregate("max({value})", *_ORDERED),
     "expect_column_mean_to_be_between": _aggregate("avg({value})", *_NUMBERS),
     "expect_column_median_to_be_between": _aggregate("median({value})", *_NUMBERS),
@@ -370,12 +281,12 @@ COMPILED: Mapping[str, Callable[[Scope, dict[str, Any]], Plan]] = {
     "expect_column_values_to_be_in_type_list": _schema(_type, "column", "type_list", "mostly"),
     "expect_column_values_to_be_null": _nulls(True),
     "expect_column_values_to_be_of_type": _schema(_type, "column", "type_", "mostly"),
-    "expect_column_values_to_be_unique": _unique,
+    "expect_column_values_to_be_unique": unique,
     "expect_column_values_to_match_regex": _regex(True),
     "expect_column_values_to_not_be_in_set": _in_set(False),
     "expect_column_values_to_not_be_null": _nulls(False),
     "expect_column_values_to_not_match_regex": _regex(False),
-    "expect_compound_columns_to_be_unique": _compound,
+    "expect_compound_columns_to_be_unique": compound,
     "expect_table_column_count_to_be_between": _schema(_column_count, "min_value", "max_value"),
     "expect_table_column_count_to_equal": _schema(_column_count, "value"),
     "expect_table_columns_to_match_ordered_list": _schema(columns_match_list, "column_list"),

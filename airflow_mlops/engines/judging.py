@@ -9,9 +9,10 @@ from typing import Any
 
 from airflow_mlops.core.errors import DataError, UnknownName
 from airflow_mlops.core.expectations import Expectation, Outcome
-from airflow_mlops.engines.compiled import Plan, plan
+from airflow_mlops.engines.compiled import plan
 from airflow_mlops.engines.conditions import MissingColumn, Uncompilable
 from airflow_mlops.engines.duck import Column, Source
+from airflow_mlops.engines.plans import Plan
 
 EXAMPLES = 5
 """Failing values that are shown, at most."""
@@ -92,10 +93,11 @@ def _examples(source: Source, plans: dict[int, Plan]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {i: [] for i in plans}
     if not plans:
         return found
-    parts = [
-        f"(SELECT {i} AS i, {_shown(p.shown)} AS v FROM {source.relation} AS data WHERE {p.bad} LIMIT {EXAMPLES})"
-        for i, p in plans.items()
-    ]
+    parts = []
+    for i, p in plans.items():
+        tail = f"FROM {source.relation} AS data WHERE {p.bad}"
+        once, order = ("DISTINCT ", " ORDER BY v") if p.once else ("", "")
+        parts.append(f"(SELECT {once}{i} AS i, {_shown(p.shown)} AS v {tail}{order} LIMIT {EXAMPLES})")
     bound = {k: v for p in plans.values() for k, v in p.parameters.items()}
     try:
         rows = source.run(" UNION ALL ".join(parts), **bound)

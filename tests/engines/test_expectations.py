@@ -113,6 +113,11 @@ def suites(draw: st.DrawFn) -> list[Expectation]:
         pattern = draw(st.sampled_from(["^a", "b$", "a|x", r"\d", "^$", "[^a]"]))
         add(f"column_values_to_{wanted}match_regex", rows=True, column="s", regex=pattern)
     add("column_values_to_be_between", rows=True, column=draw(number_column), **draw(bounds(numbers)))
+    for what in ("be_in", "contain", "equal"):
+        values = draw(st.lists(texts, min_size=1, max_size=6))
+        add(f"column_distinct_values_to_{what}_set", column="s", value_set=values)
+        values = draw(st.lists(numbers, min_size=1, max_size=6))
+        add(f"column_distinct_values_to_{what}_set", column=draw(number_column), value_set=values)
     lengths = draw(bounds(st.integers(0, 3)))
     add("column_value_lengths_to_be_between", rows=True, column="s", **lengths)
     add("column_value_lengths_to_equal", rows=True, column="s", value=draw(st.integers(0, 2)))
