@@ -1,12 +1,13 @@
 """The leader of a session of processes: starts them, stays, and ends all of them.
 
-    python dev/keeper.py PLAN.json
+    python dev/keeper.py PLAN.json [FD ...]
 
 The plan says what to run: ``{"logs": folder, "before": {name: argv}, "components": {name: argv}}``, and ``"patience"``:
 seconds between asking a process to end and killing it. What is ``before`` runs at once and has to succeed; then the
 components run until one of them dies, a signal asks for the end, or the pipe on standard input is closed because
 whoever held it is gone. The end is the end of every process in the session, also of those that put themselves into a
-process group of their own, as Airflow's tasks do.
+process group of their own, as Airflow's tasks do. File descriptors that are named are handed on to every process: as
+long as a lock on one is held, something of the session lives.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def keep(plan: Path) -> int:
+def keep(plan: Path, hold: tuple[int, ...] = ()) -> int:
     """Run the plan; 0 when it was asked to end, 1 when something died."""
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -31,12 +32,12 @@ def keep(plan: Path) -> int:
     wanted = json.loads(plan.read_text())
     logs = Path(wanted["logs"])
     try:
-        before = {name: _start(argv, logs / f"{name}.log") for name, argv in wanted["before"].items()}
+        before = {name: _start(argv, logs / f"{name}.log", hold) for name, argv in wanted["before"].items()}
         failed = [name for name, process in before.items() if process.wait() and not asked]
         if failed:
             print(f"failed: {', '.join(failed)}", flush=True)
             return 1
-        children = {name: _start(argv, logs / f"{name}.log") for name, argv in wanted["components"].items()}
+        children = {name: _start(argv, logs / f"{name}.log", hold) for name, argv in wanted["components"].items()}
         os.set_blocking(0, False)
         while not asked and _has_user():
             if dead := {name: code for name, c in children.items() if (code := c.poll()) is not None}:
@@ -48,9 +49,9 @@ def keep(plan: Path) -> int:
         end_session(os.getsid(0), wanted.get("patience", 10))
 
 
-def _start(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
+def _start(argv: list[str], log: Path, hold: tuple[int, ...]) -> subprocess.Popen[bytes]:
     with log.open("wb") as out:
-        return subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        return subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL, pass_fds=hold)
 
 
 def _has_user() -> bool:
@@ -104,4 +105,4 @@ def end_session(session: int, patience: float = 10) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(Path(sys.argv[1])))
+    sys.exit(keep(Path(sys.argv[1]), tuple(map(int, sys.argv[2:]))))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -28,17 +29,17 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 REPO = Path(__file__).resolve().parent.parent
 if str(REPO) not in sys.path:
     sys.path.insert(0, str(REPO))
 
 from dev.client import Client, StackError, request  # noqa: E402
-from dev.keeper import end_session, members  # noqa: E402
+from dev.keeper import end_session  # noqa: E402
 
 COMPONENTS: dict[str, list[str]] = {
     "api-server": ["api-server"],
@@ -99,14 +100,17 @@ class Stack(Client):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a running stack wrote about itself; empty when none runs here."""
-        with contextlib.suppress(OSError, ValueError):
-            state: dict[str, Any] = json.loads((self.root / "stack.json").read_text())
-            if members(state["session"]):
+        """What a running stack wrote about itself; empty when none runs here.
+
+        Whether one runs is told by a lock that all its processes hold: a process id alone could be somebody else's now.
+        """
+        with contextlib.suppress(OSError, ValueError), self._lock() as free:
+            if not free:
+                state: dict[str, Any] = json.loads((self.root / "stack.json").read_text())
                 return state
         return {}
 
-    def start(self, *, attached: bool = True, patience: float = 180) -> Self:
+    def start(self, *, attached: bool = True, patience: float = 300) -> Self:
         """Start all components and wait until Airflow says that each of them is healthy.
 
         :param attached: stop when this process ends; otherwise it is left running.
@@ -125,9 +129,12 @@ class Stack(Client):
         env = self.environment()
         self._write_shell_environment(env)
         command = [sys.executable, str(REPO / "dev" / "keeper.py"), str(self._write_plan())]
-        with (self.logs / "keeper.log").open("wb") as log:
+        with (self.logs / "keeper.log").open("wb") as log, self._lock() as lock:
+            if not lock:
+                raise StackError(f"another one is being started or stopped in {self.root}")
             self._keeper = subprocess.Popen(
-                command,
+                [*command, str(lock.fileno())],
+                pass_fds=[lock.fileno()],
                 env={**os.environ, **env},
                 stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
                 stdout=log,
@@ -149,8 +156,8 @@ class Stack(Client):
 
     def stop(self, *, patience: float = 15) -> None:
         """Stop every process of the session; harmless when nothing runs."""
-        with contextlib.suppress(OSError, ValueError):
-            session = int(json.loads((self.root / "stack.json").read_text())["session"])
+        session = self._keeper.pid if self._keeper is not None else self.state.get("session")
+        if session:
             end_session(session, patience)
         if self._keeper is not None:
             if self._keeper.stdin:
@@ -277,6 +284,17 @@ class Stack(Client):
             path.write_text(secrets.token_hex(32))
             path.chmod(0o600)
         return path.read_text()
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[IO[bytes] | None]:
+        """The lock that says whether something runs here; ``None`` when somebody has it."""
+        with (self.root / "lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+            else:
+                yield file  # closing it lets go, unless a process was given it meanwhile
 
     def _write_shell_environment(self, env: Mapping[str, str]) -> None:
         """``source .stack/environment`` makes the ``airflow`` command talk to this stack."""

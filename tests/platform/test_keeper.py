@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev.keeper import end_session, members
+from dev.stack import Stack
 
 KEEPER = Path(__file__).parents[2] / "dev" / "keeper.py"
 # Says that it is there, puts itself into a group of its own as a task does, and stays.
@@ -101,3 +102,12 @@ def test_nothing_starts_when_the_preparation_fails(tmp_path):
     )
     assert (done.returncode, done.stdout) == (1, b"failed: first\n")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_a_dead_stack_left_stops_nobody_else(tmp_path):
+    """Its process id may be another session's by now; here it is that of this very test."""
+    (tmp_path / "stack.json").write_text(json.dumps({"session": os.getsid(0), "url": "http://127.0.0.1:9"}))
+    stack = Stack(tmp_path)
+    assert stack.state == {}
+    stack.stop()
+    assert not (tmp_path / "stack.json").exists()
