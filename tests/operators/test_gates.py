@@ -194,3 +194,25 @@ def test_over_http(mlflow_server: Any, run_task: Any) -> None:
     first = run_task(gate(value, model_name="gated"))
     assert run_task(gate(value)) == first
     assert hook.version("gated", created.version).tag("gate_outcome") == "pass"
+
+
+def test_what_passed_can_be_promoted_and_what_was_rejected_can_not(version: ModelVersion, run_task: Any) -> None:
+    """The gate's decision is what a promotion goes by: version, digest, judged champion, and the ledger's record."""
+    from airflow_mlops.exceptions import PromotionRefused
+    from airflow_mlops.operators.promotion import PromoteModelOperator
+
+    hook = MlflowHook()
+    hook.tag_version("flights", "1", {"model_digest": "c" * 64})
+    policy = GatePolicy(checks=[Value("roc_auc", lower=0.65)])
+    value = evaluation(champion=Contender(state="missing"))
+
+    def promote(gate_result: dict[str, Any]) -> dict[str, Any]:
+        return run_task(PromoteModelOperator(task_id="promote", model_name="flights", gate=gate_result))
+
+    with pytest.raises(GateRejected) as failed:
+        run_task(gate(dataclasses.replace(value, rows=0), policy))
+    with pytest.raises(PromotionRefused):
+        promote(failed.value.report)
+    assert hook.by_alias("flights", "champion") is None
+    assert promote(run_task(gate(value, policy)))["decision"] == "promoted"
+    assert hook.by_alias("flights", "champion").version == "1"
