@@ -43,7 +43,7 @@ class Refusal:
     :param code: a key of :data:`REFUSALS`.
     :param message: the reason with its figures, for the person on call.
 
-    >>> Refusal(code="pinend", message="")
+    >>> Refusal(code="pinend", message="")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     airflow_mlops.core.errors.UnknownName: unknown refusal 'pinend': did you mean 'pinned'? Known: ...
     """
