@@ -123,7 +123,7 @@ def test_json_both_ways_and_other_versions_are_refused() -> None:
     assert dataclasses.replace(p, dataset_digest="1" * 32).digest != p.digest
     for version in (0, 2, "1", None):
         with pytest.raises(UsageError, match="profile version"):
-            Profile.from_dict({**told, "version": version})
+            Profile.from_dict({**told, "version": version, "a field of that version": 1})
     with pytest.raises(UsageError, match="not a profile"):
         Profile.from_dict({"rows": 1})
     with pytest.raises(UnknownName, match="did you mean 'rows'"):
