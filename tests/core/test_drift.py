@@ -64,6 +64,18 @@ def test_a_great_effect_that_is_noise_is_no_drift() -> None:
     assert report.status is Status.PASSED
 
 
+def test_the_floor_of_a_small_batch_is_what_chance_reaches_in_it() -> None:
+    """A fixed PSI floor of 0.1 is one tenth of what 50 bins of 60 rows have by chance."""
+    policy = DriftPolicy(numeric_effect="psi")
+    floors = []
+    for rows in (60, 100_000):
+        report = compare({"x": normal(100_000)}, {"x": normal(rows, 1.5, 1)}, policy)
+        (check,) = [c for c in report.checks if c.name == "distribution"]
+        assert check.status is Status.FAILED
+        floors.append(check.details["floor"])
+    assert floors[0] > 0.15 and floors[1] == 0.1  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(("rows", "seen"), [(50, 0.15), (200, 0.85), (1000, 1.0)])
 def test_half_a_standard_deviation_among_ten_columns_is_seen(rows: int, seen: float) -> None:
     found = 0
