@@ -1,0 +1,238 @@
+"""Laws of the gate, and what it makes of nonsense."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_mlops.core.errors import MlopsError, UnknownName
+from airflow_mlops.core.evaluation import Contender, Evaluation, Figure, Slice
+from airflow_mlops.core.gates import BeatsBaseline, BeatsChampion, GatePolicy, Slices, Value, judge, verdict_markdown
+from tests.core.gate_evaluations import evaluation_of, made, verdict
+
+numbers = st.floats(-100, 100, allow_nan=False) | st.sampled_from([0.0, 1e-9, -1e-9, 1e12])
+bounds = st.none() | st.floats(-2, 2, allow_nan=False)
+
+
+@st.composite
+def change_checks(draw: Any) -> BeatsChampion:
+    absolute, relative = draw(bounds), draw(bounds)
+    confidence = draw(st.sampled_from([None, 0.8, 0.9, 0.95]))
+    if absolute is relative is confidence is None:
+        absolute = 0.0
+    margin = draw(st.floats(0, 2)) if confidence else None
+    return BeatsChampion("own", min_absolute=absolute, min_relative=relative, margin=margin, confidence=confidence)
+
+
+@st.composite
+def value_checks(draw: Any) -> Value:
+    lower, upper = draw(bounds), draw(bounds)
+    if lower is None and upper is None:
+        lower = 0.0
+    if lower is not None and upper is not None:
+        lower, upper = min(lower, upper), max(lower, upper)
+    return Value("own", lower=lower, upper=upper)
+
+
+@st.composite
+def cases(draw: Any, *, better: str = "higher", champion: bool = True) -> Evaluation:
+    a, b = draw(numbers), draw(numbers)
+    improvement = a - b if better == "higher" else b - a
+    spread = draw(st.floats(0, 2))
+    return made(a, b, better=better, bound=improvement - spread)
+
+
+@given(st.data(), change_checks(), st.floats(0, 50))
+@settings(max_examples=300, deadline=None)
+def test_a_worse_candidate_never_turns_a_rejection_into_a_pass(data: Any, check: BeatsChampion, less: float) -> None:
+    better = data.draw(st.sampled_from(["higher", "lower"]))
+    evaluation = data.draw(cases(better=better))
+    one = evaluation.metrics[0]
+    sign = 1 if better == "higher" else -1
+    worse = made(
+        one.candidate - sign * less,
+        one.champion,
+        better=better,
+        bound=one.improvement_quantiles["0.05"] - less,
+    )
+    lower = Value("own", lower=0.0) if better == "higher" else Value("own", upper=0.0)
+    checks = (check, lower, BeatsBaseline("own"))
+    for some in (checks, checks[:1], checks[1:2], checks[2:]):
+        if verdict(evaluation, *some) == "reject":
+            assert verdict(worse, *some) == "reject"
+
+
+@given(st.data(), change_checks(), value_checks())
+@settings(max_examples=300, deadline=None)
+def test_swapping_direction_and_sign_keeps_the_verdict(data: Any, change: BeatsChampion, value: Value) -> None:
+    evaluation = data.draw(cases())
+    one = evaluation.metrics[0]
+    mirrored = made(-one.candidate, -one.champion, better="lower", bound=one.improvement_quantiles["0.05"])
+    turned = Value(
+        "own",
+        lower=None if value.upper is None else -value.upper,
+        upper=None if value.lower is None else -value.lower,
+    )
+    assert verdict(evaluation, change) == verdict(mirrored, change)
+    assert verdict(evaluation, value) == verdict(mirrored, turned)
+
+
+@given(st.data(), st.lists(change_checks() | value_checks(), min_size=1, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_the_order_of_the_checks_never_matters(data: Any, checks: list[Any]) -> None:
+    evaluation = data.draw(cases())
+    shuffled = data.draw(st.permutations(checks))
+    one, other = (judge(evaluation, GatePolicy(checks=c)) for c in (checks, shuffled))
+    assert (one.decision, one.key, sorted(one.reasons)) == (other.decision, other.key, sorted(other.reasons))
+
+
+@given(st.data(), st.lists(change_checks() | value_checks(), min_size=1, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_less_evidence_never_turns_a_rejection_into_a_pass(data: Any, checks: list[Any]) -> None:
+    evaluation = data.draw(cases())
+    less = data.draw(st.sampled_from(["candidate", "champion", "resamples", "quantiles", "metric", "state"]))
+    one = evaluation.metrics[0]
+    poorer = {
+        "candidate": {"metrics": (dataclasses.replace(one, candidate=None),)},
+        "champion": {"metrics": (dataclasses.replace(one, champion=None),)},
+        "resamples": {"metrics": (dataclasses.replace(one, replicates=data.draw(st.integers(0, 30))),)},
+        "quantiles": {"metrics": (dataclasses.replace(one, improvement_quantiles={}),)},
+        "metric": {"metrics": ()},
+        "state": {"champion": Contender(version="6", state="error")},
+    }[less]
+    try:
+        after = judge(dataclasses.replace(evaluation, **poorer), GatePolicy(checks=checks)).decision
+    except UnknownName:
+        assert less == "metric"
+        return
+    if judge(evaluation, GatePolicy(checks=checks)).decision == "reject":
+        assert after == "reject"
+
+
+@given(st.lists(st.tuples(st.integers(100, 900), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6), st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_worse_or_smaller_slice_never_turns_a_rejection_into_a_pass(parts: list[Any], data: Any) -> None:
+    def of(parts: list[Any]) -> Evaluation:
+        return dataclasses.replace(
+            made(0.7, 0.6),
+            slices=tuple(
+                Slice(
+                    by="carrier",
+                    value=str(i),
+                    rows=rows,
+                    metrics=(
+                        Figure(
+                            metric="own",
+                            direction="higher",
+                            candidate=value,
+                            replicates=1000,
+                            candidate_quantiles={
+                                k: value - low * f for k, f in [("0.01", 1), ("0.05", 0.6), ("0.2", 0.3)]
+                            },
+                        ),
+                    ),
+                )
+                for i, (rows, value, low) in enumerate(parts)
+            ),
+        )
+
+    check = Slices(
+        "own",
+        by="carrier",
+        lower=data.draw(st.floats(0, 1)),
+        min_rows=data.draw(st.integers(1, 1000)),
+        confidence=data.draw(st.sampled_from([None, 0.8, 0.95])),
+    )
+    place = data.draw(st.integers(0, len(parts) - 1))
+    rows, value, low = parts[place]
+    poorer = list(parts)
+    poorer[place] = (
+        data.draw(st.integers(1, rows)),
+        value - data.draw(st.floats(0, 0.5)),
+        low + data.draw(st.floats(0, 0.5)),
+    )
+    if verdict(of(parts), check) == "reject":
+        assert verdict(of(poorer), check) == "reject"
+
+
+NONSENSE = st.sampled_from(
+    [math.nan, math.inf, -math.inf, None, "0.9", "", "NaN", True, False, [], {}, [0.9], {"value": 0.9}, 10**400]
+)
+
+
+@given(NONSENSE, st.sampled_from(["candidate", "champion", "baseline"]))
+@settings(deadline=None)
+def test_nonsense_is_no_pass(value: Any, where: str) -> None:
+    evaluation = made(0.7, 0.6, bound=0.05)
+    fields = {"candidate": 0.7, "champion": 0.6, "baseline": 0.5, where: value}
+    evaluation = dataclasses.replace(evaluation, metrics=(dataclasses.replace(evaluation.metrics[0], **fields),))
+    check = {
+        "candidate": Value("own", lower=-1e9),
+        "champion": BeatsChampion("own", min_absolute=-1e9),
+        "baseline": BeatsBaseline("own"),
+    }[where]
+    assert verdict(made(0.7, 0.6), check) == "pass"
+    assert verdict(evaluation, check) == "reject"
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_an_evaluation_with_anything_in_it_is_judged_or_refused(data: Any) -> None:
+    """Put anything anywhere into a good evaluation: a verdict or an error of this package, and never a pass where
+    the figure was destroyed."""
+    good = evaluation_of({"candidate": 0.7, "champion": 0.6, "slices": {"AA": [500, 0.68, 0.6]}, "baseline": 0.5})
+    value = json.loads(json.dumps(good.to_dict()))
+    policy = GatePolicy(
+        checks=[
+            Value("roc_auc", lower=0.65),
+            BeatsChampion("roc_auc", min_absolute=0.0),
+            BeatsBaseline("roc_auc"),
+            Slices("roc_auc", by="carrier", lower=0.6, min_absolute=0.0),
+        ]
+    )
+    assert judge(Evaluation.from_dict(value), policy).decision == "pass"
+    paths = [
+        *((k,) for k in value),
+        *(("candidate", k) for k in value["candidate"]),
+        *(("champion", k) for k in value["champion"]),
+        *(("metrics", 0, k) for k in value["metrics"][0]),
+        *(("slices", 0, k) for k in value["slices"][0]),
+        *(("slices", 0, "metrics", 0, k) for k in value["slices"][0]["metrics"][0]),
+    ]
+    path = data.draw(st.sampled_from(paths))
+    target = value
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = nonsense = data.draw(anything | NONSENSE)
+    try:
+        decision = judge(Evaluation.from_dict(value), policy)
+        verdict_markdown(decision)
+    except MlopsError:
+        return
+    figure_at = ("candidate", "champion", "baseline")
+    unknown = isinstance(nonsense, bool) or not isinstance(nonsense, int | float) or not -1e-9 <= nonsense <= 1 + 1e-9
+    if path[0] in ("metrics", "slices") and path[-1] in figure_at and "metrics" in path and unknown:
+        assert decision.decision == "reject" or path == ("slices", 0, "metrics", 0, "baseline")
+
+
+@given(anything)
+@settings(max_examples=200, deadline=None)
+def test_anything_is_a_policy_or_an_error_that_says_so(value: Any) -> None:
+    for candidate in (value, {"checks": value}, {"checks": [value]}, {"checks": [{"value": value}]}):
+        try:
+            policy = GatePolicy.of(candidate)
+        except MlopsError:
+            continue
+        assert policy.checks
