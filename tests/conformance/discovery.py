@@ -36,8 +36,10 @@ EXAMPLES: dict[str, Any] = {
     "reason": "because",
     "suite": {"expectations": []},
     "target": "late",
+    "to": "team@example.org",
     "train": len,
     "uri": "data/2013-05.parquet",
+    "url": "https://chat.example.org/hook",
     "version": "3",
     "watch": {"model": "late"},
 }

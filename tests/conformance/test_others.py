@@ -82,6 +82,11 @@ def test_every_notifier_has_its_template_fields_and_describes_its_arguments():
         assert _undocumented(cls) == [], cls
 
 
+def test_every_notifier_is_declared():
+    paths = {f"{c.__module__}.{c.__name__}" for c in NOTIFIERS}
+    assert paths == set(get_provider_info().get("notifications", ())), "add it to airflow_mlops/provider_info.py"
+
+
 @pytest.mark.parametrize("entry", DECORATORS, ids=lambda e: e["name"])
 def test_every_decorator_makes_a_task_that_serializes(entry):
     decorator = getattr(task, entry["name"])
