@@ -83,7 +83,7 @@ def test_every_notifier_has_its_template_fields_and_describes_its_arguments():
 
 
 def test_every_notifier_is_declared():
-    paths = {f"{c.__module__}.{c.__name__}" for c in NOTIFIERS}
+    paths = {f"{c.__module__}.{c.__name__}" for c in NOTIFIERS if not c.__subclasses__()}  # what is no base
     assert paths == set(get_provider_info().get("notifications", ())), "add it to airflow_mlops/provider_info.py"
 
 
