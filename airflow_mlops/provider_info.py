@@ -56,6 +56,10 @@ def get_provider_info() -> dict[str, Any]:
                 "class-name": "airflow_mlops.decorators.training.train_model_task",
             }
         ],
+        "notifications": [
+            "airflow_mlops.notifications.email.EmailNotifier",
+            "airflow_mlops.notifications.webhook.WebhookNotifier",
+        ],
         "asset-uris": [{"schemes": ["mlmodel"], "handler": "airflow_mlops.assets.sanitize_uri"}],
         "executors": ["airflow_mlops.executors.PreloadedLocalExecutor"],
         "config": {"mlops": _CONFIG},

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from airflow_mlops.core.results import finite
 
 WIDTH = 640
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 26
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 26
 
 
 def scale(low: float, high: float) -> tuple[float, float, list[float]]:

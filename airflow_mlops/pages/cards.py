@@ -248,7 +248,10 @@ def _rank(pick: Callable[[Card], Entry | None]) -> Callable[[Card], Any]:
     return key
 
 
+DEFAULT_SORT = "attention"
+
 SORTS: Mapping[str, tuple[str, Callable[[Card], Any]]] = {
+    "attention": ("attention", lambda c: (not VERDICTS["attention"][1](c), not (c.gate or c.drift or c.performance))),
     "name": ("Model", lambda c: c.name.casefold()),
     "champion": ("Champion", _age),
     "gate": ("Last gate", _time(lambda c: c.gate)),
@@ -276,7 +279,13 @@ class Selection:
 
 
 def select(
-    cards: Sequence[Card], *, search: str = "", verdict: str = "", sort: str = "name", page: int = 1, per: int = 50
+    cards: Sequence[Card],
+    *,
+    search: str = "",
+    verdict: str = "",
+    sort: str = DEFAULT_SORT,
+    page: int = 1,
+    per: int = 50,
 ) -> Selection:
     """Search, filter, sort and cut. An unknown verdict or sort is the default; a page past the end is the last.
 
@@ -287,7 +296,7 @@ def select(
     matching = [c for c in cards if all(w in c.name.casefold() for w in words)]
     counts = {name: sum(test(c) for c in matching) for name, (_, test) in VERDICTS.items()}
     chosen = [c for c in matching if VERDICTS[verdict][1](c)] if verdict in VERDICTS else matching
-    key = SORTS.get(sort.removeprefix("-"), SORTS["name"])[1]
+    key = SORTS.get(sort.removeprefix("-"), SORTS[DEFAULT_SORT])[1]
     chosen = sorted(chosen, key=lambda c: c.name.casefold())
     chosen = sorted(chosen, key=key, reverse=sort.startswith("-"))
     pages = max(1, -(-len(chosen) // per))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
+from airflow_mlops.core.records import KINDS
 from airflow_mlops.core.results import finite
 from airflow_mlops.pages.axes import (
     WIDTH,
@@ -248,7 +249,7 @@ def heat(
     parts.append(tick_labels(columns, places, height))
     width = left + cell * len(columns)
     desc = f"{len(rows)} columns in {len(columns)} checks; {drifted} cells are past their bound, marked with a cross."
-    return svg(title, Markup("").join(parts), width=max(width, 320), height=height, desc=desc)
+    return svg(title, Markup("").join(parts), width=max(width, WIDTH), height=height, desc=desc)
 
 
 def timeline(title: str, events: Sequence[tuple[str, str, str, str]]) -> Markup:
@@ -259,7 +260,8 @@ def timeline(title: str, events: Sequence[tuple[str, str, str, str]]) -> Markup:
     dated = [(kind, t, outcome, told) for kind, at, outcome, told in events if (t := moment(at)) is not None]
     if not dated:
         return _empty(title)
-    lanes = list(dict.fromkeys(kind for kind, *_ in dated))
+    present = {kind for kind, *_ in dated}
+    lanes = [k for k in KINDS if k in present] + sorted(present - set(KINDS))
     first, last = min(t for _, t, _, _ in dated), max(t for _, t, _, _ in dated)
     spread = (last - first) or 1.0
     left, width = 96.0, float(WIDTH)

@@ -17,6 +17,9 @@ MOST_PLOTS = 60
 
 MOST_BARS = 30
 
+ORDER = {"failed": 0, "error": 1, "insufficient_data": 2}
+"""The gravest first; whatever else there is comes after."""
+
 
 def columns_of(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The columns of a profile, each with its chart and what there is to say in words."""
@@ -34,11 +37,9 @@ def plots_of(
 ) -> list[dict[str, Any]]:
     """A pair of histograms for each column that can be drawn, those that drifted first."""
     verdicts: dict[str, Mapping[str, Any]] = {}
-    order = {"failed": 0, "error": 1, "insufficient_data": 2}
     for check in report.get("checks") or ():
         name = str(check.get("subject") or "") if isinstance(check, Mapping) else ""
-        rank = order.get(str(check.get("status")), 3) if name else 9
-        if name and (name not in verdicts or rank < order.get(str(verdicts[name].get("status")), 3)):
+        if name and (name not in verdicts or _rank(check) < _rank(verdicts[name])):
             verdicts[name] = check
     pairs = _of_profiles(reference, current) if reference and current else _of_details(report)
     plots = []
@@ -52,7 +53,7 @@ def plots_of(
                 "chart": charts.pair(f"{name}: reference and this batch", labels, before, now),
             }
         )
-    plots.sort(key=lambda p: (order.get(str(p["status"]), 3), str(p["name"])))
+    plots.sort(key=lambda p: (ORDER.get(str(p["status"]), 3), str(p["name"])))
     return plots[:MOST_PLOTS]
 
 
@@ -120,6 +121,11 @@ def _of_details(report: Mapping[str, Any]) -> dict[str, tuple[list[str], list[fl
         if labels and len(labels) == len(before) == len(now):
             found[str(name)] = (labels, before, now)
     return found
+
+
+def _rank(check: Mapping[str, Any]) -> tuple[int, bool]:
+    """The gravest first; of equals the one about the distribution, which is what is drawn."""
+    return ORDER.get(str(check.get("status")), 3), check.get("name") != "distribution"
 
 
 def _columns(profile: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import finite
 from airflow_mlops.pages import charts, words
-from airflow_mlops.pages.cards import ESTIMATED, REALISED, SORTS, VERDICTS, Card, Entry, Selection, trend
+from airflow_mlops.pages.cards import DEFAULT_SORT, ESTIMATED, REALISED, SORTS, VERDICTS, Card, Entry, Selection, trend
 from airflow_mlops.pages.layout import PLAIN, Frame, render
 from airflow_mlops.pages.reports import evaluated, listed, part, place
 
@@ -75,7 +75,7 @@ class Listing:
 
     search: str = ""
     verdict: str = ""
-    sort: str = "name"
+    sort: str = DEFAULT_SORT
     page: int = 1
     per: int = PER_PAGE[0]
     age: float | None = None
@@ -84,7 +84,7 @@ class Listing:
     def url(self, **changes: Any) -> str:
         """The address of the list with something else asked."""
         asked = {"q": self.search, "verdict": self.verdict, "sort": self.sort, "page": self.page, "per": self.per}
-        plain = {"q": "", "verdict": "", "sort": "name", "page": 1, "per": PER_PAGE[0]}
+        plain = {"q": "", "verdict": "", "sort": DEFAULT_SORT, "page": 1, "per": PER_PAGE[0]}
         query = {k: v for k, v in {**asked, **changes}.items() if v != plain[k]}
         return f"?{urlencode(query)}"
 
@@ -107,7 +107,7 @@ def models_page(
         listing=listing,
         rows=[_row(card, now, links) for card in selection.cards],
         verdicts=[(name, label, selection.counts[name]) for name, (label, _) in VERDICTS.items()],
-        sorts=[_sort(name, label, listing) for name, (label, _) in SORTS.items()],
+        sorts=[_sort(name, label, listing) for name, (label, _) in SORTS.items() if name != DEFAULT_SORT],
         per_page=PER_PAGE,
         action=links.mlops + "/",
     )
@@ -143,7 +143,7 @@ def model_page(
         card=card,
         row=_row(card, now, links),
         trouble=trouble,
-        facts=_facts(card, versions, now),
+        facts=_facts(card, versions),
         timeline=charts.timeline(
             f"{card.name}: what happened",
             [(e.kind, e.at, e.outcome, _said(e)) for e in entries if e.kind != "scoring"],
@@ -224,11 +224,11 @@ def _sort(name: str, label: str, listing: Listing) -> dict[str, Any]:
     }
 
 
-def _facts(card: Card, versions: Sequence[ModelVersion], now: float) -> list[tuple[str, Any]]:
+def _facts(card: Card, versions: Sequence[ModelVersion]) -> list[tuple[str, Any]]:
     champion = next((v for v in versions if "champion" in v.aliases), None)
     found: list[tuple[str, Any]] = [("Champion", words.name(card.champion or "none", 20))]
     if card.since:
-        found.append(("Champion for", words.age(card.since, now)))
+        found.append(("Champion since", words.when(card.since)))
     if champion is not None:
         found += [
             ("Trained on data until", words.name(champion.tag("data_until"), 40)),

@@ -176,19 +176,22 @@ def when(value: Any) -> Markup:
 
 
 def age(then: Any, now: float) -> str:
-    """How long ago, in one word.
+    """How long ago in one word; the date itself where that is longer ago than a season.
 
     >>> age("2013-05-01", moment("2013-05-04")), age("2013-05-01T00:00:00Z", moment("2013-05-01") + 90), age("", 0)
     ('3 days', '1 min', '–')
+    >>> age("2013-05-01", moment("2026-05-01"))
+    '2013-05-01'
     """
     known = moment(then)
     if known is None:
         return NOTHING
     seconds = max(0.0, now - known)
-    for size, word in ((86400 * 365.25, "years"), (86400 * 30.44, "months"), (86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= size * (1 if size < 86400 * 2 else 2):
-            count = math.floor(seconds / size)
-            return f"{count} {word[:-1] if count == 1 and word.endswith('s') else word}"
+    if seconds > 100 * 86400:
+        return dt.datetime.fromtimestamp(known, dt.UTC).strftime("%Y-%m-%d")
+    for size, word in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= size * (2 if word == "days" else 1):
+            return f"{math.floor(seconds / size)} {word}"
     return "now"
 
 

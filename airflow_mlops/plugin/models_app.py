@@ -26,7 +26,7 @@ from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Respo
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_mlops.pages import models as pages
-from airflow_mlops.pages.cards import Entry, card_of, select
+from airflow_mlops.pages.cards import DEFAULT_SORT, Entry, card_of, select
 from airflow_mlops.pages.layout import Frame, render
 from airflow_mlops.pages.reports import page_of
 from airflow_mlops.plugin.models_reading import Reader, Snapshot, View, said
@@ -126,7 +126,7 @@ def create_app(airflow_path: str = "", *, connect: Callable[[], Reader] = connec
         user: GetUserDep,
         q: Annotated[str, Query(max_length=200)] = "",
         verdict: Annotated[str, Query(max_length=40)] = "",
-        sort: Annotated[str, Query(max_length=40)] = "name",
+        sort: Annotated[str, Query(max_length=40)] = DEFAULT_SORT,
         page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
         per: Annotated[int, Query(ge=1, le=2000)] = pages.PER_PAGE[0],
     ) -> Response:

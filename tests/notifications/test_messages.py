@@ -1,0 +1,90 @@
+"""What each event says, from the reports and decisions that the core makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_mlops.core.gates import GatePolicy, Value
+from airflow_mlops.core.results import Check, Decision, Report, Status
+from airflow_mlops.notifications.messages import NAMES, message_for
+from tests.kit import ledger
+
+RUN = {"dag_id": "flights_train", "run_id": "manual__2013", "task_id": "gate"}
+
+
+def _moved(kind: str, decision: str) -> dict:
+    return Decision(
+        kind=kind, model="late", decision=decision, reasons=("because",), evidence={"version": "7"}
+    ).to_dict()
+
+
+CASES = {
+    "gate_rejected": (ledger.decision_of(ledger.evaluation_of(auc=0.6)).to_dict(), "Rejected: flights_delay version 4"),
+    "gate_passed": (ledger.decision_of(ledger.evaluation_of()).to_dict(), "Passed: flights_delay version 4"),
+    "approval_needed": (
+        ledger.decision_of(
+            ledger.evaluation_of(champion=""),
+            GatePolicy(checks=[Value("roc_auc", lower=0.5)], on_missing_champion="require_approval"),
+        ).to_dict(),
+        "Approval needed: flights_delay version 4",
+    ),
+    "drift": (ledger.drift_of(0.5, "2013-08").to_dict(), "Drift in 2013-08: 3 of 7 columns"),
+    "performance_drop": (
+        ledger.performance_of("2013-08", 0.6, 0.7).to_dict(),
+        "Performance dropped in 2013-08: roc_auc 0.6",
+    ),
+    "validation_failed": (ledger.validation_of().to_dict(), "Data not valid: flights 2013-06"),
+    "not_judged": (
+        Report(kind="drift", subject="2013-09", checks=(Check(name="rows", status=Status.INSUFFICIENT),)).to_dict(),
+        "Drift could not be judged: 2013-09",
+    ),
+    "promoted": (_moved("promotion", "promoted"), "Promoted: late version 7 is the champion"),
+    "rolled_back": (_moved("rollback", "rolled_back"), "Rolled back: late version 7 is the champion again"),
+    "refused": (_moved("promotion", "refused"), "Refused: the champion of late was not changed"),
+    "retrain": (_moved("retraining", "retrain"), "Retraining: late"),
+    "retraining_alert": (_moved("retraining", "alert"), "Attention: late needs a person"),
+}
+
+
+@pytest.mark.parametrize("event", CASES)
+def test_each_event_is_recognised_and_named(event):
+    value, title = CASES[event]
+    message = message_for(value, run=RUN)
+    assert message.event == event
+    assert message.title.startswith(title)
+    assert "dag flights_train, run manual__2013, task gate" in message.text
+    assert message.to_dict()["text"].startswith(message.title)
+
+
+def test_every_event_has_a_case():
+    assert {*CASES, "task_failed", "finished"} == set(NAMES)
+
+
+def test_the_reasons_are_in_the_text_and_bounded():
+    checks = tuple(Check(name="psi", subject=f"c{i}", status=Status.FAILED, message="moved") for i in range(30))
+    text = message_for(Report(kind="drift", checks=checks).to_dict()).text
+    assert "- psi c0: moved" in text and "- psi c9: moved" in text and "c10" not in text
+    assert "- and 20 more" in text
+
+
+def test_an_estimate_is_called_one():
+    report = ledger.performance_of("2013-10", None, 0.5).to_dict()
+    assert message_for(report).title.startswith("Estimated performance dropped in 2013-10")
+
+
+def test_the_report_inside_of_a_result_is_found():
+    result = {"model_name": "late", "report": ledger.drift_of(0.5, "2013-08").to_dict(), "data": {}}
+    assert message_for(result).event == "drift"
+    assert message_for(result).model == "late"
+
+
+def test_a_title_is_one_line_whatever_a_name_holds():
+    value = _moved("promotion", "promoted") | {"model": "late\r\nBcc: everybody@example.org"}
+    assert "\n" not in message_for(value).title and "\r" not in message_for(value).title
+
+
+def test_without_a_report_only_what_airflow_knows_is_said():
+    message = message_for(None, run=RUN, error="MlflowUnavailable: nobody answers")
+    assert (message.event, message.title) == ("task_failed", "Failed: flights_train / gate")
+    assert "nobody answers" in message.text
+    assert message_for({"rows": 3}, run=RUN).event == "finished"
