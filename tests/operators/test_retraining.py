@@ -94,6 +94,23 @@ def test_another_run_finds_the_training_in_flight(champion: MlflowHook, run_task
     assert second["decision"] == "keep" and second["evidence"]["held_back_by"] == ["in_flight"]
 
 
+def test_a_run_that_a_decisions_event_started_honours_it(champion: MlflowHook, run_task: TaskRunner) -> None:
+    """In the DAG that trains the decision is not taken again: there its own training would look in flight."""
+    asset = Asset("retraining")
+    first = run_task(decide(reason="new price list", outlets=[asset]), run_id="monitor")
+    assert run_task.last is not None
+    (event,) = run_task.last.outlet_events.values()
+    events = [{"uri": asset.uri, "name": asset.name, "extra": event["extra"]}]
+    again = run_task(decide(task_id="honour"), run_id="train", run_type="asset_triggered", events=events)
+    assert again["decision"] == "retrain" and again["record"] == first["record"]
+    assert run_task(decide(task_id="other"), run_id="other")["decision"] == "keep"
+
+
+def test_nothing_to_train_on_yet_is_a_reason_to_wait(mlflow_local: Path, run_task: TaskRunner, tmp_path: Path) -> None:
+    result = run_task(decide(model_name="new", data=str(tmp_path / "*.parquet")))
+    assert result["decision"] == "keep" and "no labelled rows" in result["reasons"][0]
+
+
 def test_of_two_that_decide_at_once_one_trains(
     champion: MlflowHook, run_task: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
