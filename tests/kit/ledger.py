@@ -279,7 +279,8 @@ def year(model: str, *, seed: int = 7, months: int = 10, pending: bool = False) 
         add(Record.of_decision(verdict, subject=version, at=at), "flights_train", "gate", month)
         if verdict.decision == "pass":
             add(_moved(model, "promotion", "promoted", version, at), "flights_train", "promote", month)
-    add(_moved(model, "rollback", "rolled_back", "1", "2013-06-02T12:00:00+00:00"), "flights_rollback", "roll_back", 6)
+    back = f"2013-{min(6, months):02}-02T12:00:00+00:00"
+    add(_moved(model, "rollback", "rolled_back", "1", back), "flights_rollback", "roll_back", 6)
     return found
 
 
