@@ -132,7 +132,7 @@ def _first(month: str) -> dt.date:
 
 
 RETRIES = {"retries": 2, "retry_delay": dt.timedelta(seconds=30)}
-"""``default_args``: an MLflow that is away for a minute is waited for. A verdict is never retried: operators see to it."""
+"""``default_args``: an MLflow that is away for a minute is waited for; a verdict is never retried."""
 
 
 def month_param() -> Param:
