@@ -11,6 +11,7 @@
     │   ├── EmptyDataset                 zero rows where at least one is needed
     │   ├── SchemaMismatch               a column is missing, renamed or of another type
     │   └── LabelError                   labels missing, constant, or of one class only
+    ├── SourceUnavailable                the rows can not be reached now: a lost connection, a database that restarts
     ├── ModelError                       a model that can not be loaded, or can not predict these rows
     └── Conflict                         the world moved between the judgement and the act
 
@@ -86,6 +87,13 @@ class SchemaMismatch(DataError):
 
 class LabelError(DataError):
     """Labels are missing, constant or of one class only."""
+
+
+class SourceUnavailable(MlopsError):
+    """The rows can not be reached now, which says nothing about them: worth another try.
+
+    :param message: names the dataset and the connection, without credentials.
+    """
 
 
 class ModelError(MlopsError):

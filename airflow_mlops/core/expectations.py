@@ -262,7 +262,7 @@ class Outcome:
     :param success: Great Expectations' verdict; ``None``: it could not be evaluated.
     :param result: Great Expectations' result fields (``element_count``, ``unexpected_count``, ``observed_value`` ...).
     :param error: why it could not be evaluated.
-    :param judged_by: ``"duckdb"`` or ``"great_expectations"``.
+    :param judged_by: ``"duckdb"``, ``"great_expectations"``, or the database that counted: ``"postgresql"``.
     """
 
     success: bool | None

@@ -146,7 +146,8 @@ def _regex(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
         _, _, pattern = take(kwargs, "column", "mostly", "regex")
         if not isinstance(pattern, str):
             raise Uncompilable("a pattern of another kind")
-        _readable(scope.source, pattern)
+        if not scope.source.reads_pattern(pattern):
+            raise Uncompilable(f"pattern {pattern!r}")
 
         def ok(column: Column) -> str:
             need(column, "string")
@@ -156,16 +157,6 @@ def _regex(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
         return _column_rows(scope, kwargs, ok)
 
     return compile_
-
-
-def _readable(source: Source, pattern: str) -> None:
-    """Whether DuckDB's regular expressions (RE2) know everything in the pattern."""
-    import duckdb
-
-    try:
-        source.con.execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern}).fetchall()
-    except duckdb.Error:
-        raise Uncompilable(f"pattern {pattern!r}") from None
 
 
 def _aggregate(sql: str, *kinds: str, empty: Any = None) -> Callable[[Scope, dict[str, Any]], Plan]:

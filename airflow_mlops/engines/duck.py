@@ -150,6 +150,16 @@ class Source:
             )
             return relation.to_arrow_reader(rows)
 
+    def reads_pattern(self, pattern: str) -> bool:
+        """Whether the regular expressions here (RE2) know everything in the pattern."""
+        import duckdb
+
+        try:
+            self.con.execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern}).fetchall()
+        except duckdb.Error:
+            return False
+        return True
+
     def column(self, name: str) -> Column | None:
         """The column of that name, exactly."""
         return next((c for c in self.columns if c.name == name), None)
