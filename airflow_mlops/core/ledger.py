@@ -64,7 +64,7 @@ def facts_of(
         new_partitions=new_partitions if new_partitions is not None else (len(parts) if trained else None),
         new_rows=new_rows if new_rows is not None else (sum(counted) if trained and counted else None),
         configuration=configuration,
-        champion_configuration=champion.tag("config_digest") if champion else "",
+        champion_configuration=_configuration(champion, versions),
         drift=outcomes(own, "drift"),
         performance=outcomes(own, "performance"),
         retrainings=tuple(
@@ -73,6 +73,14 @@ def facts_of(
         rejected=_rejected(newest_first(history)),
         backfill=backfill,
     )
+
+
+def _configuration(champion: ModelVersion | None, versions: Sequence[ModelVersion]) -> str:
+    """What the last training since the champion was trained with: a candidate that was rejected has been tried too."""
+    if champion is None:
+        return ""
+    since = [v for v in versions if _number(v.version) > _number(champion.version) and v.tag("config_digest")]
+    return max([champion, *since], key=lambda v: _number(v.version)).tag("config_digest")
 
 
 def outcomes(records: Iterable[Record], kind: str) -> tuple[Outcome, ...]:

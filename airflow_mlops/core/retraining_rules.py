@@ -50,7 +50,7 @@ class RetrainingFacts:
     :param new_partitions: since the last training; ``None``: not known.
     :param new_rows: likewise.
     :param configuration: digest of code and parameters that would be trained with; empty: not known.
-    :param champion_configuration: that of the champion.
+    :param champion_configuration: that of the champion, or of a newer candidate that was trained since.
     :param drift: newest first. :param performance: newest first.
     :param retrainings: earlier decisions to retrain, newest first, as ``(at, base digest, newest version then)``.
     :param rejected: candidates that were rejected since one passed.
@@ -200,7 +200,7 @@ def _age(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
 def _configuration(facts: RetrainingFacts, _: RetrainingPolicy) -> Finding:
     known = bool(facts.configuration and facts.champion_configuration)
     changed = known and facts.configuration != facts.champion_configuration
-    text = "changed since the champion was trained" if changed else "unchanged" if known else "not known"
+    text = "changed since the last training" if changed else "unchanged" if known else "not known"
     return Finding("configuration", changed, f"code or configuration: {text}")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jinja2
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import DatasetNotFound, EmptyDataset, UsageError
+from airflow_mlops.core.errors import DatasetNotFound, EmptyDataset, MlopsError, UsageError
 from airflow_mlops.core.ledger import KINDS, facts_of
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, Decision
@@ -23,6 +25,7 @@ from airflow_mlops.core.retraining import (
 )
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._monitoring import MonitoringOperator, chosen, plain_policy, policy_of
+from airflow_mlops.operators.training import TrainModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,7 +58,10 @@ class DecideRetrainingOperator(MonitoringOperator):
     :param labelled_until: newest data that has labels, comparable as text with a training's ``data_until``. (templated)
     :param new_partitions: since the last training; ``None``: counted in the ledger. (templated)
     :param new_rows: likewise. (templated)
-    :param configuration: digest of the code and parameters that would be trained with. (templated)
+    :param configuration: digest of the code and parameters that would be trained with, that of a
+        :class:`~airflow_mlops.core.training.TrainingConfig`; empty: of ``training_task``. (templated)
+    :param training_task: id of the ``TrainModelOperator`` of this DAG that would train: where its code, target,
+        features or parameters are others than the champion's, that is a reason.
     :param at: ISO time it is decided for; empty: the time the run is about. (templated)
     :param alias: of the champion. (templated)
     :param subject: what the decision is called in the ledger; empty: the run's partition key. (templated)
@@ -92,6 +98,7 @@ class DecideRetrainingOperator(MonitoringOperator):
         new_partitions: int | str | None = None,
         new_rows: int | str | None = None,
         configuration: str = "",
+        training_task: str = "",
         at: str = "",
         alias: str = "champion",
         subject: str = "",
@@ -110,6 +117,7 @@ class DecideRetrainingOperator(MonitoringOperator):
         self.new_partitions = new_partitions
         self.new_rows = new_rows
         self.configuration = configuration
+        self.training_task = training_task
         self.at = at
         self.alias = alias
         self.subject = subject
@@ -168,9 +176,27 @@ class DecideRetrainingOperator(MonitoringOperator):
             rows=rows,
             new_partitions=_count("new_partitions", self.new_partitions),
             new_rows=_count("new_rows", self.new_rows),
-            configuration=_text(self.configuration),
+            configuration=_text(self.configuration) or self._configuration(context),
             backfill=is_backfill(context),
         )
+
+    def _configuration(self, context: Context) -> str:
+        """Digest of what the training task would train with, rendered as it would be; empty where that is not known."""
+        if not self.training_task:
+            return ""
+        task: Any = self.dag.get_task(self.training_task)
+        if not isinstance(task, TrainModelOperator):
+            raise UsageError(f"training_task {self.training_task!r} is a {type(task).__name__}, no TrainModelOperator")
+        task = copy.copy(task)
+        try:
+            for name in ("target", "features", "train_params", "time_column"):
+                if value := getattr(task, name):  # Airflow leaves what is empty as it is, too
+                    setattr(task, name, task.render_template(value, context, self.dag.get_template_env()))
+            return task.configuration().digest
+        except (MlopsError, ValueError, TypeError, KeyError, AttributeError, jinja2.TemplateError) as error:
+            # A parameter that comes from a task which has not run yet, for one: not a reason to stop here.
+            self.log.warning("the configuration of %r is not known before it runs: %s", self.training_task, error)
+            return ""
 
     def _data(self) -> tuple[str, int | None]:
         """Digest and number of the rows; no rows where nothing is there yet."""

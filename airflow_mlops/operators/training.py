@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import Conflict, DatasetNotFound, MlopsError
 from airflow_mlops.core.records import Record
-from airflow_mlops.core.results import JSON
+from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.core.training import TrainingConfig, describe_model, fit, training_key, training_rows
 from airflow_mlops.exceptions import TrainingFailed
 from airflow_mlops.operators._code import code_version
@@ -127,7 +127,7 @@ class TrainModelOperator(BaseOperator):
         """Find the version these inputs have already made, or make it."""
         key = ""
         try:
-            config = self._config()
+            config = self.configuration()
             data = _resolved(data_of(self.data))
             config.columns(list(data.schema))
             key = training_key(self.model_name, data.digest, config)
@@ -164,7 +164,8 @@ class TrainModelOperator(BaseOperator):
             },
         )
 
-    def _config(self) -> TrainingConfig:
+    def configuration(self) -> TrainingConfig:
+        """Everything the training is a function of, except the rows; from rendered arguments."""
         return TrainingConfig(
             train=self.train,
             target=self.target,
@@ -246,6 +247,7 @@ class TrainModelOperator(BaseOperator):
             "data_digest": body["data"]["digest"],
             "data_until": body["data_until"],
             "code_version": body["code_version"],
+            "config_digest": digest(body["config"]),
             "target": self.target,
             "problem": self.problem,
             "positive": described.get("positive"),
