@@ -10,6 +10,7 @@
     │       ├── ScoringFailed
     │       ├── EvaluationFailed
     │       ├── GateRejected
+    │       ├── ApprovalRefused
     │       ├── PromotionRefused
     │       ├── DriftDetected                  only where the author chose to fail on drift
     │       └── PerformanceDropped             only where the author chose to fail on it
@@ -56,6 +57,10 @@ class ScoringFailed(LifecycleFailure):
 
 class GateRejected(LifecycleFailure):
     """A candidate did not pass every check."""
+
+
+class ApprovalRefused(LifecycleFailure):
+    """A person said no, nobody answered in time, or what was shown is not what there is now."""
 
 
 class PromotionRefused(LifecycleFailure):

@@ -17,6 +17,7 @@ OPERATORS = (
     "scoring",
     "evaluation",
     "gates",
+    "approval",
     "promotion",
     "drift",
     "performance",
@@ -61,6 +62,7 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_mlops.notifications.webhook.WebhookNotifier",
         ],
         "asset-uris": [{"schemes": ["mlmodel"], "handler": "airflow_mlops.assets.sanitize_uri"}],
+        "cli": ["airflow_mlops.cli.definition.get_mlops_commands"],
         "executors": ["airflow_mlops.executors.PreloadedLocalExecutor"],
         "config": {"mlops": _CONFIG},
     }

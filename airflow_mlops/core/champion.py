@@ -82,13 +82,21 @@ def promote(
     act = Succession(registry, request.model, step)
     gate = registry.find_record(request.model, "gate", request.gate.key) if request.gate else None
     judged = Decision.from_dict(gate.body) if gate else None
+    approvals = tuple(_recorded(registry, request.model, approval) for approval in request.approvals)
     for _ in range(LOOKS):
         candidate = _find(registry, request.model, request.version)
         record = registry.find_record(request.model, "promotion", request.key)
         claims = act.claims(request.judged_champion)
         # The champion is read last: MLflow gives no snapshot, and a record that is there was preceded by its move.
         champion = registry.by_alias(request.model, CHAMPION)
-        scene = Scene(champion=champion, candidate=candidate, claims=claims, recorded=record is not None, gate=judged)
+        scene = Scene(
+            champion=champion,
+            candidate=candidate,
+            claims=claims,
+            recorded=record is not None,
+            gate=judged,
+            approvals=approvals,
+        )
         judgement = judge(request, scene)
         if judgement.step == "finish":
             act.finish(request.judged_champion, claims[judgement.number])
@@ -127,6 +135,7 @@ def _promotion_move(
     origin = champion.version if champion else ""
     previous = origin or _kept(registry.by_alias(request.model, PREVIOUS_CHAMPION), candidate.version)
     replaces = f"version {origin}" if origin else "no champion"
+    approvals: list[JSON] = [a.key for a in request.approvals if a]
     decision = Decision(
         kind="promotion",
         model=request.model,
@@ -137,7 +146,8 @@ def _promotion_move(
             "model_digest": candidate.model_digest,
             "replaces": origin or None,
             "gate": request.gate.key,
-            "approval": request.approval.key if request.approval else None,
+            "approval": approvals[0] if approvals else None,
+            "approvals": approvals,
             "data_until": candidate.tag("data_until") or None,
             "replaced_data_until": (champion.tag("data_until") if champion else "") or None,
             "allow_older": request.allow_older,
@@ -296,6 +306,11 @@ def _rolled_back(record: Record) -> Outcome:
 def _find(registry: Registry, model: str, version: str) -> ModelVersion | None:
     """A version by its number; what is no number is no version."""
     return registry.version(model, version) if version.isdigit() else None
+
+
+def _recorded(registry: Registry, model: str, approval: Decision | None) -> Decision | None:
+    record = registry.find_record(model, "approval", approval.key) if approval else None
+    return Decision.from_dict(record.body) if record else None
 
 
 def _kept(version: ModelVersion | None, to: str) -> str:

@@ -35,6 +35,9 @@ REFUSALS: Mapping[str, str] = {
 }
 """Why an alias is not moved: code -> what it means."""
 
+NOBODY = "policy"
+"""Who decided where no person did."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -62,19 +65,25 @@ class PromotionRequest:
 
     :param model: the registered model.
     :param gate: the gate's :class:`~airflow_mlops.core.results.Decision`, or ``None`` where there is none.
-    :param approval: the decision of kind ``approval``, where the gate asked for one.
+    :param approvals: the decisions of kind ``approval``, where the gate or the DAG asks for some; ``None`` for one that
+        was asked for and is not there.
     :param allow_older: promote although the candidate saw older data than the champion, or nobody knows.
     """
 
     model: str
     gate: Decision | None
-    approval: Decision | None = None
+    approvals: tuple[Decision | None, ...] = ()
     allow_older: bool = False
 
     @classmethod
     def of(cls, model: str, gate: object, *, approval: object = None, allow_older: bool = False) -> PromotionRequest:
-        """From what is in XCom. Anything that is not a decision counts as none: it is refused, not guessed at."""
-        return cls(model=model, gate=_decision(gate), approval=_decision(approval), allow_older=allow_older)
+        """From what is in XCom. Anything that is not a decision counts as none: it is refused, not guessed at.
+
+        :param approval: one, or a list where several people have to approve; ``None``: nobody was asked.
+        """
+        given = approval if isinstance(approval, list | tuple) else [] if approval is None else [approval]
+        approvals = tuple(_decision(value) for value in given)
+        return cls(model=model, gate=_decision(gate), approvals=approvals, allow_older=allow_older)
 
     def _of_gate(self, *path: str) -> str:
         value: Any = self.gate.evidence if self.gate else {}
@@ -113,8 +122,9 @@ class PromotionRequest:
 
     @property
     def decided_by(self) -> str:
-        """The approver where there was one, else the gate's policy."""
-        return self.approval.decided_by if self.approval else (self.gate.decided_by if self.gate else "policy")
+        """The approvers where there were some, else the gate's policy."""
+        approvers = dict.fromkeys(a.decided_by for a in self.approvals if a)
+        return " and ".join(approvers) or (self.gate.decided_by if self.gate else "policy")
 
 
 def _decision(value: object) -> Decision | None:
@@ -139,6 +149,7 @@ class Scene:
     :param recorded: whether this promotion's record is in the ledger.
     :param gate: the gate's decision as the ledger has it: what passes between tasks can be made up, what is
         recorded can't.
+    :param approvals: the approvals likewise, in the order of the request's.
     """
 
     champion: ModelVersion | None
@@ -146,6 +157,7 @@ class Scene:
     claims: tuple[Claim, ...] = ()
     recorded: bool = False
     gate: Decision | None = None
+    approvals: tuple[Decision | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,7 +187,10 @@ def judge(request: PromotionRequest, scene: Scene) -> Judgement:
     >>> judge(PromotionRequest.of("churn", None), Scene(champion=None, candidate=None)).refusals[0].code
     'no_gate'
     """
-    refusals = [*gate_refusals(request)] or [*_ledger_refusals(request, scene.gate)]
+    refusals = [*gate_refusals(request)] or [
+        *ledger_refusals(request, scene.gate),
+        *_unrecorded_approvals(request, scene.approvals),
+    ]
     if refusals:
         return Judgement(step="refuse", refusals=tuple(refusals))
     champion, candidate = scene.champion, scene.candidate
@@ -268,22 +283,23 @@ def _named(version: ModelVersion | None) -> str:
 
 def gate_refusals(request: PromotionRequest) -> Iterable[Refusal]:
     """What stands against it in the gate's decision itself, before the registry is asked."""
-    gate, approval = request.gate, request.approval
+    gate = request.gate
     if gate is None or gate.kind != "gate" or not request.version:
         yield Refusal(code="no_gate", message="no gate decision that names a candidate version was given")
         return
     if gate.model != request.model:
         yield Refusal(code="other_model", message=f"the gate judged {gate.model!r}, not {request.model!r}")
-    if gate.decision == "require_approval":
-        yield from _approval_refusals(request, approval)
-    elif gate.decision != "pass":
+    if gate.decision in ("require_approval", "pass"):
+        yield from _approval_refusals(request, asks=gate.decision == "require_approval")
+    else:
         why = f": {gate.reasons[0]}" if gate.reasons else ""
         yield Refusal(code="gate_rejected", message=f"the gate says {gate.decision!r}{why}")
     if not request.model_digest:
         yield Refusal(code="digest_unknown", message="the gate decision names no digest of the candidate's files")
 
 
-def _ledger_refusals(request: PromotionRequest, recorded: Decision | None) -> Iterable[Refusal]:
+def ledger_refusals(request: PromotionRequest, recorded: Decision | None) -> Iterable[Refusal]:
+    """What stands against it in the gate's record; ``recorded`` is ``None`` where there is none."""
     if recorded is None:
         message = f"MLflow has no record of gate decision {request.inputs['gate']}: it was not made by a gate"
         yield Refusal(code="no_gate", message=message)
@@ -298,17 +314,41 @@ def _ledger_refusals(request: PromotionRequest, recorded: Decision | None) -> It
         yield Refusal(code="gate_differs", message=message)
 
 
-def _approval_refusals(request: PromotionRequest, approval: Decision | None) -> Iterable[Refusal]:
-    if approval is None or approval.kind != "approval" or approval.decision != "approved":
-        said = f"it is {approval.decision!r}" if approval else "none was given"
-        yield Refusal(code="not_approved", message=f"the gate requires an approval and {said}")
-        return
-    shown = {k: str(approval.evidence.get(k) or "") for k in ("version", "model_digest", "gate")}
+def _approval_refusals(request: PromotionRequest, *, asks: bool) -> Iterable[Refusal]:
+    """Every approval that was asked for has to be one, of exactly this, and each by somebody else."""
+    if asks and not request.approvals:
+        yield Refusal(code="not_approved", message="the gate requires an approval and none was given")
     wanted = {"version": request.version, "model_digest": request.model_digest, "gate": request.inputs["gate"]}
-    differing = sorted(k for k in wanted if shown[k] != wanted[k])
-    if differing or approval.model != request.model:
-        message = f"what was approved differs in {', '.join(differing) or 'the model'} from what is to be promoted"
-        yield Refusal(code="approval_differs", message=message)
+    people: set[str] = set()
+    for approval in request.approvals:
+        if approval is None or approval.kind != "approval" or approval.decision != "approved":
+            said = f"it is {approval.decision!r}" if approval else "there is none"
+            yield Refusal(code="not_approved", message=f"an approval is required and {said}")
+            continue
+        shown = {k: str(approval.evidence.get(k) or "") for k in wanted}
+        differing = sorted(k for k in wanted if shown[k] != wanted[k])
+        if differing or approval.model != request.model:
+            message = f"what was approved differs in {', '.join(differing) or 'the model'} from what is to be promoted"
+            yield Refusal(code="approval_differs", message=message)
+        if approval.decided_by == NOBODY:
+            if asks:
+                message = "the gate requires a person's approval, and the policy gave this one"
+                yield Refusal(code="not_approved", message=message)
+        elif approval.decided_by in people:
+            message = f"{approval.decided_by} has approved twice; {len(request.approvals)} people have to"
+            yield Refusal(code="not_approved", message=message)
+        people.add(approval.decided_by)
+
+
+def _unrecorded_approvals(request: PromotionRequest, recorded: tuple[Decision | None, ...]) -> Iterable[Refusal]:
+    for number, given in enumerate(request.approvals):
+        stored = recorded[number] if number < len(recorded) else None
+        if given is not None and (
+            stored is None
+            or any(getattr(stored, n) != getattr(given, n) for n in ("key", "decision", "decided_by", "evidence"))
+        ):
+            message = f"MLflow has no such record of approval {given.key}: it was not made by an approval task"
+            yield Refusal(code="not_approved", message=message)
 
 
 def version_refusals(model: str, version: str, found: ModelVersion | None, model_digest: str | None) -> list[Refusal]:

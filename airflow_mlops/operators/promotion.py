@@ -81,7 +81,9 @@ class PromoteModelOperator(_MovesChampion):
     :param model_name: the registered model. A plain name makes ``mlmodel://<name>`` an outlet of the task; a template
         emits through the asset alias ``mlmodel`` instead. (templated)
     :param gate: the gate's decision: the XCom of a ``GateOperator``. Without one nothing is promoted. (templated)
-    :param approval: the decision of an approval, needed where the gate says ``require_approval``. (templated)
+    :param approval: the XCom of an ``ApproveModelOperator``, needed where the gate says ``require_approval``; a list
+        where several people have to approve: each of them, and nobody twice. One that is given has to hold even where
+        the gate passes. (templated)
     :param allow_older: promote although the candidate was trained on older data than the champion, or on data whose
         age is not known on either side.
     :param mlflow_conn_id: the MLflow connection.
@@ -96,7 +98,7 @@ class PromoteModelOperator(_MovesChampion):
         *,
         model_name: str,
         gate: Mapping[str, Any] | str | None,
-        approval: Mapping[str, Any] | str | None = None,
+        approval: Mapping[str, Any] | Sequence[Any] | str | None = None,
         allow_older: bool | str = False,
         mlflow_conn_id: str = "mlflow_default",
         **kwargs: Any,
@@ -104,6 +106,7 @@ class PromoteModelOperator(_MovesChampion):
         super().__init__(model_name=model_name, mlflow_conn_id=mlflow_conn_id, **kwargs)
         self.gate = gate
         self.approval = approval
+        self._asked = approval is not None  # an XCom that is not there renders to None, as if nobody had been asked
         self.allow_older = allow_older
 
     def execute(self, context: Context) -> dict[str, JSON]:
@@ -112,7 +115,7 @@ class PromoteModelOperator(_MovesChampion):
             request = PromotionRequest.of(
                 _named(self.model_name),
                 self.gate,
-                approval=self.approval,
+                approval=self.approval if self.approval is not None or not self._asked else [None],
                 allow_older=_flag("allow_older", self.allow_older),
             )
         outcome = promote(

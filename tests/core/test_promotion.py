@@ -55,8 +55,8 @@ SCENE = Scene(champion=candidate("1", until="2013-04"), candidate=candidate("3")
 
 
 def look(request: PromotionRequest, scene: Scene = SCENE) -> Judgement:
-    """A judgement where the ledger has the gate decision that was given."""
-    return judge(request, dataclasses.replace(scene, gate=request.gate))
+    """A judgement where the ledger has the decisions that were given."""
+    return judge(request, dataclasses.replace(scene, gate=request.gate, approvals=request.approvals))
 
 
 def codes(request: PromotionRequest, scene: Scene = SCENE) -> list[str]:
