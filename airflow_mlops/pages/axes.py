@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -13,20 +14,30 @@ WIDTH = 640
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 26
 
 
+def drawable(value: Any) -> float | None:
+    """A figure that has a place in a picture: known, finite, and not so large that sums of it are neither.
+
+    >>> drawable(0.5), drawable(1e300), drawable(None)
+    (0.5, None, None)
+    """
+    known = finite(value)
+    return known if known is not None and abs(known) < 1e100 else None
+
+
 def scale(low: float, high: float) -> tuple[float, float, list[float]]:
     """Ends and ticks of an axis that holds ``low`` to ``high``, at round figures.
 
     >>> scale(0.61, 0.74)
     (0.6, 0.75, [0.6, 0.65, 0.7, 0.75])
     """
-    if high <= low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
     raw = (high - low) / 4
     power = 10 ** math.floor(math.log10(raw))
     step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [round(i * step, 12) for i in range(first, last + 1)]
+    ticks = [float(f"{i * step:.12g}") for i in range(first, last + 1)]
     return ticks[0], ticks[-1], ticks
 
 
@@ -81,7 +92,7 @@ def height_of(value: float, low: float, high: float, height: int) -> float:
 
 
 def shares_of(counts: Sequence[float]) -> list[float]:
-    known = [max(finite(n) or 0.0, 0.0) for n in counts]
+    known = [max(drawable(n) or 0.0, 0.0) for n in counts]
     total = sum(known)
     return [n / total for n in known] if total > 0 else [0.0] * len(known)
 

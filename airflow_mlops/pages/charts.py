@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from airflow_mlops.core.records import KINDS
-from airflow_mlops.core.results import finite
 from airflow_mlops.pages.axes import (
     WIDTH,
     clip,
+    drawable,
     grid,
     height_of,
     marker,
@@ -67,7 +67,7 @@ def line(
     keep = sorted({*range(0, len(labels), step), len(labels) - 1} - {-1})
     labels = [labels[i] for i in keep]
     drawn = [
-        dataclasses.replace(s, values=[finite(s.values[i]) if i < len(s.values) else None for i in keep])
+        dataclasses.replace(s, values=[drawable(s.values[i]) if i < len(s.values) else None for i in keep])
         for s in series
     ]
     known = [v for s in drawn for v in s.values if v is not None]
@@ -159,12 +159,12 @@ def histogram(title: str, labels: Sequence[str], counts: Sequence[float], *, hei
 
 def bars(title: str, rows: Sequence[tuple[str, float | None]], *, desc: str = "") -> Markup:
     """Lying bars, each with its figure beside it."""
-    top = max((abs(v) for _, v in rows if finite(v) is not None and v is not None), default=0.0)
+    top = max((abs(v) for _, v in rows if drawable(v) is not None and v is not None), default=0.0)
     if not rows or top <= 0:
         return _empty(title)
     parts = []
     for i, (label, value) in enumerate(rows):
-        y, known = 6 + i * 24, finite(value)
+        y, known = 6 + i * 24, drawable(value)
         length = abs(known) / top * 330 if known is not None else 0
         parts.append(Markup('<text class="dark" x="0" y="{:g}">{}</text>').format(y + 13, clip(label, 30)))
         parts.append(
@@ -176,7 +176,7 @@ def bars(title: str, rows: Sequence[tuple[str, float | None]], *, desc: str = ""
 
 def sparkline(title: str, values: Sequence[float | None]) -> Markup:
     """A trend in the height of a line of text; its title has the first and the last figure."""
-    known = [(i, v) for i, v in enumerate(map(finite, values)) if v is not None]
+    known = [(i, v) for i, v in enumerate(map(drawable, values)) if v is not None]
     if not known:
         return Markup('<span class="dim" aria-label="no figures">–</span>')
     low, high = min(v for _, v in known), max(v for _, v in known)

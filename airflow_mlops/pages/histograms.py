@@ -28,7 +28,8 @@ def columns_of(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
         title = f"{words.shown(column.get('name'), 60)}: distribution"
         labels, counts = bins(column)
         chart: Markup | str = charts.histogram(title, labels, counts) if any(counts) else ""
-        rows.append({**column, "chart": chart, "lines": _lines(column)})
+        named = {k: column.get(k) or "?" for k in ("name", "type", "kind")}
+        rows.append({**named, "chart": chart, "lines": _lines(column)})
     return rows
 
 
@@ -37,7 +38,7 @@ def plots_of(
 ) -> list[dict[str, Any]]:
     """A pair of histograms for each column that can be drawn, those that drifted first."""
     verdicts: dict[str, Mapping[str, Any]] = {}
-    for check in report.get("checks") or ():
+    for check in _list(report, "checks"):
         name = str(check.get("subject") or "") if isinstance(check, Mapping) else ""
         if name and (name not in verdicts or _rank(check) < _rank(verdicts[name])):
             verdicts[name] = check
@@ -63,13 +64,12 @@ def bins(column: Mapping[str, Any]) -> tuple[list[str], list[float]]:
     >>> bins({"kind": "numeric", "edges": [1.0, 2.0], "counts": [3, 4, 5]})
     (['up to 1', '1 to 2', 'over 2'], [3.0, 4.0, 5.0])
     """
-    if column.get("top"):
-        pairs = [(str(v), float(n)) for v, n in column["top"]]
+    pairs = _pairs(column)
+    if pairs:
         rest = sum(n for _, n in pairs[MOST_BARS:]) + (finite(column.get("other")) or 0.0)
         labels = [v for v, _ in pairs[:MOST_BARS]] + (["other"] if rest else [])
         return labels, [n for _, n in pairs[:MOST_BARS]] + ([rest] if rest else [])
-    counts = [finite(n) or 0.0 for n in column.get("counts") or ()]
-    edges = [e for e in map(finite, column.get("edges") or ()) if e is not None]
+    counts, edges = _numbers(column, "counts"), _numbers(column, "edges")
     if not edges or len(counts) != len(edges) + 1:
         return (["all"], counts) if len(counts) == 1 else ([], [])
     say = _date if column.get("kind") == "datetime" else words.number
@@ -89,7 +89,7 @@ def _of_profiles(
             continue
         labels, before = bins(column)
         others, after = bins(now[name])
-        if column.get("top") or now[name].get("top"):
+        if _pairs(column) or _pairs(now[name]):
             seen = dict(zip(others, after, strict=True))
             extra = [v for v in others if v not in labels]
             keys = [*[v for v in labels if v != "other"], *[v for v in extra if v != "other"]][:MOST_BARS]
@@ -116,8 +116,8 @@ def _of_details(report: Mapping[str, Any]) -> dict[str, tuple[list[str], list[fl
     for name, value in (given or {}).items() if isinstance(given, Mapping) else ():
         if not isinstance(value, Mapping):
             continue
-        before, now = ([finite(n) or 0.0 for n in value.get(k) or ()] for k in ("reference", "current"))
-        labels = [str(v) for v in value.get("labels") or ()] or bins({"edges": value.get("edges"), "counts": before})[0]
+        before, now = _numbers(value, "reference"), _numbers(value, "current")
+        labels = [str(v) for v in _list(value, "labels")] or bins({"edges": value.get("edges"), "counts": before})[0]
         if labels and len(labels) == len(before) == len(now):
             found[str(name)] = (labels, before, now)
     return found
@@ -129,10 +129,22 @@ def _rank(check: Mapping[str, Any]) -> tuple[int, bool]:
 
 
 def _columns(profile: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    columns = profile.get("columns") or ()
-    if isinstance(columns, Mapping):
-        columns = list(columns.values())
-    return [c for c in columns if isinstance(c, Mapping)]
+    return [c for c in _list(profile, "columns") if isinstance(c, Mapping)]
+
+
+def _list(value: Mapping[str, Any], name: str) -> Sequence[Any]:
+    found = value.get(name)
+    return found if isinstance(found, list | tuple) else ()
+
+
+def _numbers(value: Mapping[str, Any], name: str) -> list[float]:
+    return [finite(n) or 0.0 for n in _list(value, name)]
+
+
+def _pairs(column: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The categories of a column, each once."""
+    found = [p for p in _list(column, "top") if isinstance(p, list | tuple) and len(p) == 2]
+    return list({str(v): finite(n) or 0.0 for v, n in found}.items())
 
 
 def _lines(column: Mapping[str, Any]) -> list[str]:

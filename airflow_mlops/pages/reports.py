@@ -147,8 +147,12 @@ def evaluation_page(evaluation: Mapping[str, Any], *, frame: Frame = PLAIN) -> s
         ],
         figures=evaluated(evaluation),
         slices=[
-            {**f, "by": s.get("by"), "value": s.get("value"), "rows": s.get("rows")}
+            {
+                **{k: s.get(k) for k in ("by", "value", "rows")},
+                **{k: f.get(k) for k in ("metric", "candidate", "champion")},
+            }
             for s in listed(evaluation, "slices")
+            if isinstance(s, Mapping)
             for f in listed(s, "metrics")
             if isinstance(f, Mapping)
         ][:MOST_CHECKS],
