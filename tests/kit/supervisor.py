@@ -23,6 +23,7 @@ class Supervisor:
     :ivar variables: Airflow variables, as text.
     :ivar rendered: the rendered template fields of the latest task.
     :ivar skipped: ids of tasks that a branch skipped, in the latest task.
+    :ivar forms: task instance id -> the form that a person is shown; the first one of a task stands, as in Airflow.
     :ivar messages: every message that was sent, in order.
     """
 
@@ -33,6 +34,7 @@ class Supervisor:
         self.variables: dict[str, str] = {}
         self.rendered: dict[str, Any] = {}
         self.skipped: list[str] = []
+        self.forms: dict[str, comms.CreateHITLDetailPayload] = {}
         self.messages: list[Any] = []
 
     def send(self, msg: Any) -> Any:
@@ -160,6 +162,10 @@ class Supervisor:
     def _on_SkipDownstreamTasks(self, msg: comms.SkipDownstreamTasks) -> comms.OKResponse:
         self.skipped += [t if isinstance(t, str) else t[0] for t in msg.tasks]
         return comms.OKResponse(ok=True)
+
+    def _on_CreateHITLDetailPayload(self, msg: comms.CreateHITLDetailPayload) -> comms.HITLDetailRequestResult:
+        stands = self.forms.setdefault(str(msg.ti_id), msg)
+        return comms.HITLDetailRequestResult(**stands.model_dump(exclude={"type"}))
 
     def _on_GetPreviousDagRun(self, msg: Any) -> comms.PreviousDagRunResult:
         return comms.PreviousDagRunResult(dag_run=None)
