@@ -1,0 +1,1 @@
+"""``airflow mlops``: what a person asks of the models, at a terminal."""
