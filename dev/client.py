@@ -17,6 +17,10 @@ class StackError(RuntimeError):
     """Airflow did not start, died, or answered with an error."""
 
 
+class ServerError(StackError):
+    """The server could not answer this time (5xx); the question may be asked again."""
+
+
 class Client:
     """A user at an Airflow.
 
@@ -138,5 +142,6 @@ def request(url: str, method: str, body: Any = None, token: str = "") -> Any:
         with urllib.request.urlopen(asked, data, timeout=60) as answer:
             text = answer.read()
     except urllib.error.HTTPError as e:
-        raise StackError(f"{method} {url}: {e.code} {e.read().decode(errors='replace')[:2000]}") from None
+        kind = ServerError if e.code >= 500 else StackError
+        raise kind(f"{method} {url}: {e.code} {e.read().decode(errors='replace')[:2000]}") from None
     return json.loads(text) if text else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dev.client import Client, StackError
+from dev.client import Client, ServerError, StackError
 from dev.demo_cascade import PAGE, Cascade
 
 
@@ -28,6 +28,8 @@ class Airflow(Client):
             found = [{"id": i, "scheduled_dags": [{"dag_id": d} for d in dags]} for i, dags in self.listening.items()]
             name = "assets"
         else:
+            if self.now["events"] is None:
+                raise ServerError("500")
             found, name = self.now["events"], "asset_events"
         page = found[query["offset"] : query["offset"] + query["limit"]]
         return {name: page, "total_entries": len(found)}
@@ -76,6 +78,11 @@ def test_a_run_that_started_between_two_looks_is_waited_for() -> None:
         {"runs": [run("ingest"), run("score"), run("monitor")], "events": END["events"]},
         END,
     )
+    assert airflow.scenes == []
+
+
+def test_events_that_airflow_can_not_list_yet_are_asked_for_again() -> None:
+    airflow, _ = settled({"runs": [run("ingest")], "events": None}, END)
     assert airflow.scenes == []
 
 
