@@ -72,11 +72,13 @@ class Figure:
     :param candidate: finite, or ``None``.
     :param champion: finite, or ``None``.
     :param baseline: finite, or ``None``.
+    :param baselines: further simple models by name, each finite or ``None``.
     :param errors: ``candidate | champion | baseline`` -> why there is no figure.
     :param replicates: resamples behind the quantiles; 0: none were made.
     :param candidate_quantiles: level as text -> the candidate's figure at that level of its bootstrap distribution.
     :param improvement_quantiles: the same of the paired improvement over the champion: positive is better, whatever
         the metric's direction.
+    :param known_interval: of the candidate, where theory knows it: ``{"method", "confidence", "low", "high"}``.
     """
 
     metric: str
@@ -88,6 +90,8 @@ class Figure:
     replicates: int = 0
     candidate_quantiles: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     improvement_quantiles: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    baselines: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    known_interval: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -96,8 +100,9 @@ class Figure:
             raise UnknownName("direction of a metric", self.direction, ("higher", "lower"))
         for name in ("candidate", "champion", "baseline"):
             set_(self, name, finite(getattr(self, name)))
-        for name in ("candidate_quantiles", "improvement_quantiles"):
+        for name in ("candidate_quantiles", "improvement_quantiles", "baselines"):
             set_(self, name, {str(k): finite(v) for k, v in _mapping(self, name).items()})
+        set_(self, "known_interval", plain(_mapping(self, "known_interval")))
         set_(self, "errors", {str(k): str(v) for k, v in _mapping(self, "errors").items()})
         if isinstance(self.replicates, bool) or not isinstance(self.replicates, int) or self.replicates < 0:
             raise UsageError(f"replicates must be a number of resamples, got {self.replicates!r}")
@@ -117,6 +122,22 @@ class Figure:
         if self.candidate is None or other is None:
             return None
         return finite(self.candidate - other if self.higher_is_better else other - self.candidate)
+
+    def against(self, baseline: str) -> Self:
+        """The same figures with another simple model as the baseline; unknown where it was not evaluated."""
+        errors = {k: v for k, v in self.errors.items() if k != "baseline"}
+        why = self.errors.get(baseline, f"there is no baseline {baseline!r}")
+        return dataclasses.replace(
+            self, baseline=self.baselines.get(baseline), errors={**errors, "baseline": why}, baselines={}
+        )
+
+    def upper_bound(self, confidence: float) -> float | None:
+        """The upper confidence bound of the candidate's own figure, one-sided; ``None`` when the resamples can't tell.
+
+        :param confidence: at least 0.5 and below 1.
+        """
+        level = min((v for v in self._levels(self.candidate_quantiles) if v >= confidence - 1e-12), default=None)
+        return None if level is None else self._at(self.candidate_quantiles, level)
 
     def bound(self, confidence: float) -> float | None:
         """The lower confidence bound of the improvement over the champion, one-sided.
@@ -144,14 +165,18 @@ class Figure:
         return max(doubts)
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
-        """The candidate's figure within a two-sided percentile interval; ``None`` when unknown."""
+        """The candidate's figure within a two-sided interval: as theory has it, else percentiles; ``None``: unknown."""
+        if self.known_interval.get("confidence") == confidence:
+            low, high = (finite(self.known_interval.get(k)) for k in ("low", "high"))
+            if low is not None and high is not None:
+                return low, high
         levels = self._levels(self.candidate_quantiles)
         tail = (1 - confidence) / 2 + 1e-12
-        low = max((v for v in levels if v <= tail), default=None)
-        high = min((v for v in levels if v >= 1 - tail), default=None)
-        if low is None or high is None:
+        lower = max((v for v in levels if v <= tail), default=None)
+        upper = min((v for v in levels if v >= 1 - tail), default=None)
+        if lower is None or upper is None:
             return None
-        ends = self._at(self.candidate_quantiles, low), self._at(self.candidate_quantiles, high)
+        ends = self._at(self.candidate_quantiles, lower), self._at(self.candidate_quantiles, upper)
         return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
 
     def _levels(self, quantiles: Mapping[str, float | None]) -> list[float]:
@@ -173,22 +198,26 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Figures of the rows in which a column has one value.
+    """Figures of a part of the rows.
 
-    :param by: the column.
+    :param by: the column, or the name of the bins or of the expression.
     :param value: its value as text; ``"null"`` for missing.
     :param rows: how many rows.
     :param metrics: the figures on them.
+    :param counts: of two classes, by the candidate's labels: ``positives``, ``selected``, ``true_positives``.
     """
 
     by: str
     value: str
     rows: int
     metrics: tuple[Figure, ...] = ()
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("by", "value"):
             object.__setattr__(self, name, _text(self, name))
+        counts = {str(k): _count(v, f"{k} of a slice") for k, v in _mapping(self, "counts").items()}
+        object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "metrics", _figures(self.metrics))
         object.__setattr__(self, "rows", _count(self.rows, "rows of a slice"))
 
@@ -208,6 +237,10 @@ class Evaluation:
     :param data: the resolved reference of the rows.
     :param rows: rows with a label: those that were scored.
     :param dropped: rows without one.
+    :param leakage: what is known of leaks: ``features`` (how well each column alone tells the label), ``duplicates``
+        (share of the rows that are training rows too), ``time`` (when the rows begin).
+    :param importances: what each column does for the candidate: ``{"metric", "rows", "repeats", "features": [{"name",
+        "mean", "std"}]}``, or the ``error`` why it is not known.
     :param config: digest of what was asked for: metrics, slices, seed, replicates.
     :param record: where it is stored: ``{"run_id", "key"}``; not part of the digest.
     """
@@ -223,6 +256,8 @@ class Evaluation:
     data: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     rows: int = 0
     dropped: int = 0
+    leakage: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    importances: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     config: str = ""
     record: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
 
@@ -236,7 +271,7 @@ class Evaluation:
             set_(self, name, _built(Contender, getattr(self, name), name))
         set_(self, "metrics", _figures(self.metrics))
         set_(self, "slices", tuple(_built(Slice, s, "slice") for s in _sequence(self.slices, "slices")))
-        for name in ("data", "record"):
+        for name in ("data", "record", "leakage", "importances"):
             set_(self, name, plain(_mapping(self, name)))
         set_(self, "slice_errors", {str(k): str(v) for k, v in _mapping(self, "slice_errors").items()})
         for name in ("rows", "dropped"):
@@ -254,7 +289,7 @@ class Evaluation:
     @property
     def digest(self) -> str:
         """Fingerprint of everything but where it is stored."""
-        return digest({k: v for k, v in self.to_dict().items() if k != "record"})
+        return digest(_said({k: v for k, v in self.to_dict().items() if k != "record"}))
 
     def to_dict(self) -> dict[str, JSON]:
         """Plain values."""
@@ -267,6 +302,16 @@ class Evaluation:
         :raises UsageError: for anything that is not an evaluation, saying what is wrong with it.
         """
         return _built(cls, value, "evaluation")
+
+
+_OPTIONAL = ("leakage", "importances", "baselines", "known_interval", "counts")
+"""Fields whose emptiness says nothing: evaluations without them keep their digest."""
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _said(v) for k, v in value.items() if v or k not in _OPTIONAL}
+    return [_said(v) for v in value] if isinstance(value, list) else value
 
 
 def _number(text: str) -> float | None:

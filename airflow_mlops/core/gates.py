@@ -7,6 +7,10 @@ positive is better whatever the metric's direction:
 - ``beats_champion``: ``improvement >= min_absolute`` and ``improvement >= min_relative * abs(champion)``; with a
   confidence, the lower bound of the paired bootstrap is ``>= -margin``. A negative bound is a non-inferiority margin.
 - ``slices``: the same in each slice; with a confidence, for all slices together after Holm's correction.
+- ``calibration``: the calibration error, or with a confidence the upper end of what resampling makes of it, is small.
+- ``fairness``: a rate (selection, true positives, false positives) differs little between groups.
+- ``prediction_parity``, ``no_leakage``, ``signature_compatible``, ``latency``, ``size``: of the model and its rows.
+- ``any_of``: an exception with a name: one alternative that passes whole is enough; ``all_of`` makes one of several.
 
 What is not known is never a pass: a metric or slice that is missing, a figure that is not finite or impossible, a
 champion of zero where ``min_relative`` needs one, a champion that exists and can't be loaded or scored, too few
@@ -24,11 +28,17 @@ from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.evaluation import Contender, Evaluation, Figure
 from airflow_mlops.core.metrics import METRICS
 from airflow_mlops.core.policies import (
+    AllOf,
+    AnyOf,
     BeatsBaseline,
     BeatsChampion,
+    Calibration,
+    Fairness,
     Function,
     GatePolicy,
     Latency,
+    NoLeakage,
+    PredictionParity,
     SignatureCompatible,
     Size,
     Slices,
@@ -38,11 +48,17 @@ from airflow_mlops.core.results import Check, Decision, Report, Status, finite
 from airflow_mlops.core.verdicts import JUDGES, REQUIRE_APPROVAL, made, then_of
 
 __all__ = [
+    "AllOf",
+    "AnyOf",
     "BeatsBaseline",
     "BeatsChampion",
+    "Calibration",
+    "Fairness",
     "Function",
     "GatePolicy",
     "Latency",
+    "NoLeakage",
+    "PredictionParity",
     "SignatureCompatible",
     "Size",
     "Slices",
@@ -118,9 +134,9 @@ def _row(figure: Figure) -> dict[str, Any]:
 
 def _known_metrics(evaluation: Evaluation, policy: GatePolicy) -> None:
     evaluated = {f.metric for f in evaluation.metrics}
-    for rule in policy.checks:
+    for rule in policy.every():
         name = getattr(rule, "metric", None)
-        if name is not None and name not in evaluated and name not in METRICS:
+        if name is not None and name not in evaluated and name not in METRICS and not isinstance(rule, Fairness):
             raise UnknownName("metric", name, {*METRICS, *evaluated})
 
 

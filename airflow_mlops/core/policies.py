@@ -15,14 +15,51 @@ are finite numbers; a check that has none, or a policy without checks, is a :cla
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from airflow_mlops.core.errors import PolicyError, UnknownName
-from airflow_mlops.core.fingerprint import describe_trainer, module_name
-from airflow_mlops.core.results import JSON, digest, finite, plain
+from airflow_mlops.core.metrics import METRICS
+from airflow_mlops.core.results import JSON, digest
+from airflow_mlops.core.rules import (
+    ON_INSUFFICIENT,
+    BeatsBaseline,
+    BeatsChampion,
+    Calibration,
+    Fairness,
+    Function,
+    Latency,
+    NoLeakage,
+    PredictionParity,
+    Rule,
+    SignatureCompatible,
+    Size,
+    Slices,
+    Value,
+)
+
+__all__ = [
+    "CHECKS",
+    "ON_BROKEN_CHAMPION",
+    "ON_INSUFFICIENT",
+    "ON_MISSING_CHAMPION",
+    "AllOf",
+    "AnyOf",
+    "BeatsBaseline",
+    "BeatsChampion",
+    "Calibration",
+    "Fairness",
+    "Function",
+    "GatePolicy",
+    "Latency",
+    "NoLeakage",
+    "PredictionParity",
+    "SignatureCompatible",
+    "Size",
+    "Slices",
+    "Value",
+]
 
 ON_MISSING_CHAMPION = ("value_only", "reject", "require_approval")
 """No champion yet: judge what needs none, refuse, or let a person decide."""
@@ -30,253 +67,81 @@ ON_MISSING_CHAMPION = ("value_only", "reject", "require_approval")
 ON_BROKEN_CHAMPION = ("reject", "require_approval")
 """There is a champion, and it can't be loaded or scored: refuse, or let a person decide. Never a pass."""
 
-ON_INSUFFICIENT = ("reject", "require_approval", "skip")
-"""A slice has too few rows for its bound to mean anything."""
 
+class _Group(Rule):
+    """Checks that are judged together."""
 
-class _Rule:
-    """What the checks have in common; subclasses are frozen dataclasses listed in :data:`CHECKS`."""
+    checks: tuple[Any, ...]
 
-    name: ClassVar[str]
+    def __post_init__(self) -> None:
+        # Their order does not matter, so they have one: equal groups are equal.
+        checks = sorted(_checks_of(self.checks, self.name), key=lambda c: digest(c.to_dict()))
+        object.__setattr__(self, "checks", tuple(checks))
 
     def to_dict(self) -> dict[str, JSON]:
-        """``{name: {argument: value}}``, without what is at its default."""
-        given = {
-            f.name: plain(value)
-            for f in dataclasses.fields(self)  # type: ignore[arg-type]
-            if (value := getattr(self, f.name)) != f.default
-        }
-        return {self.name: given}
-
-    def _thresholds(self, *names: str, at_least_one: bool = True) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and finite(value) is None:
-                raise PolicyError(f"{self.name}: {name} must be a finite number, got {value!r}")
-        if at_least_one and all(getattr(self, n) is None for n in names):
-            raise PolicyError(f"{self.name} has no threshold: give {' or '.join(names)}")
-
-    def _text(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise PolicyError(f"{self.name}: {name} must be a name, got {value!r}")
-
-    def _confidence(self) -> None:
-        value = getattr(self, "confidence")  # noqa: B009
-        if value is not None and not (finite(value) is not None and 0.5 <= value < 1):
-            raise PolicyError(f"{self.name}: confidence must be at least 0.5 and below 1, got {value!r}")
-
-    def _ordered(self) -> None:
-        lower, upper = getattr(self, "lower", None), getattr(self, "upper", None)
-        if lower is not None and upper is not None and lower > upper:
-            raise PolicyError(f"{self.name}: lower {lower!r} is above upper {upper!r}, nothing can pass")
+        """``{name: {"title": ..., "checks": [...]}}``."""
+        given: dict[str, JSON] = {"checks": [c.to_dict() for c in self.checks]}
+        title = getattr(self, "title", "")
+        return {self.name: {"title": title, **given} if title else given}
 
 
 @dataclasses.dataclass(frozen=True)
-class Value(_Rule):
-    """The candidate's figure lies within bounds: ``lower <= metric <= upper``.
+class AnyOf(_Group):
+    """An exception that the policy names: one of the checks is enough.
 
-    :param metric: the metric's name.
-    :param lower: at least this.
-    :param upper: at most this.
+    One that does not apply is no pass, and one that is unknown is none either.
 
-    >>> Value("roc_auc")
-    Traceback (most recent call last):
-        ...
-    airflow_mlops.core.errors.PolicyError: value has no threshold: give lower or upper
+    :param title: what the exception is called, in the verdict too: ``"calmer, if not better"``.
+    :param checks: at least two, of :data:`CHECKS`.
     """
 
-    name: ClassVar[str] = "value"
-    metric: str
-    lower: float | None = None
-    upper: float | None = None
+    name: ClassVar[str] = "any_of"
+    title: str
+    checks: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        self._text("metric")
-        self._thresholds("lower", "upper")
-        self._ordered()
+        self._text("title")
+        super().__post_init__()
+        if len(self.checks) < 2:
+            raise PolicyError(f"any_of {self.title!r} needs at least two checks to choose from")
 
 
 @dataclasses.dataclass(frozen=True)
-class BeatsChampion(_Rule):
-    """The candidate is better than the champion by so much, or not worse by more than so much.
+class AllOf(_Group):
+    """Checks that belong together, as one alternative of an ``any_of``.
 
-    :param metric: the metric's name; its direction says what better is.
-    :param min_absolute: the improvement is at least this; negative: a non-inferiority margin.
-    :param min_relative: the improvement is at least this share of the champion's figure; negative likewise.
-    :param margin: with ``confidence``: the lower confidence bound of the improvement is at least ``-margin``.
-    :param confidence: one-sided, of the paired bootstrap, 0.5 to below 1.
+    :param checks: at least one, of :data:`CHECKS`.
     """
 
-    name: ClassVar[str] = "beats_champion"
-    metric: str
-    min_absolute: float | None = None
-    min_relative: float | None = None
-    margin: float | None = None
-    confidence: float | None = None
-
-    def __post_init__(self) -> None:
-        self._text("metric")
-        self._thresholds("min_absolute", "min_relative", "confidence")
-        self._thresholds("margin", at_least_one=False)
-        self._confidence()
-        if self.margin is not None and self.confidence is None:
-            raise PolicyError("beats_champion: margin needs confidence; without one say min_absolute=-margin")
+    name: ClassVar[str] = "all_of"
+    checks: tuple[Any, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class BeatsBaseline(_Rule):
-    """The candidate is better than a model without features.
-
-    :param metric: the metric's name.
-    :param by: the improvement is above 0 and at least this; not negative.
-    """
-
-    name: ClassVar[str] = "beats_baseline"
-    metric: str
-    by: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._text("metric")
-        self._thresholds("by")
-        if self.by < 0:
-            raise PolicyError(f"beats_baseline: by must not be negative, got {self.by!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Slices(_Rule):
-    """Every slice by a column is good enough.
-
-    :param metric: the metric's name.
-    :param by: the column; each of its values is a slice.
-    :param lower: the figure in each slice is at least this.
-    :param upper: the figure in each slice is at most this.
-    :param min_absolute: the improvement over the champion in each slice is at least this; negative: a margin.
-    :param min_rows: a slice with fewer rows is insufficient.
-    :param on_insufficient: what an insufficient slice does, of :data:`ON_INSUFFICIENT`.
-    :param values: slices that have to be there; one that is missing is an error.
-    :param confidence: the bounds hold with this confidence in all slices together, Holm-corrected; ``None``: the
-        bare figures are judged.
-    """
-
-    name: ClassVar[str] = "slices"
-    metric: str
-    by: str
-    lower: float | None = None
-    upper: float | None = None
-    min_absolute: float | None = None
-    min_rows: int = 100
-    on_insufficient: str = "reject"
-    values: tuple[str, ...] = ()
-    confidence: float | None = None
-
-    def __post_init__(self) -> None:
-        values: Any = self.values
-        if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-            raise PolicyError(f"slices: values must be a list, got {values!r}")
-        object.__setattr__(self, "values", tuple(map(str, values)))
-        self._text("metric", "by")
-        self._thresholds("lower", "upper", "min_absolute")
-        self._ordered()
-        self._confidence()
-        if isinstance(self.min_rows, bool) or not isinstance(self.min_rows, int) or self.min_rows < 1:
-            raise PolicyError(f"slices: min_rows must be a number of at least 1, got {self.min_rows!r}")
-        if self.on_insufficient not in ON_INSUFFICIENT:
-            raise UnknownName("on_insufficient", self.on_insufficient, ON_INSUFFICIENT)
-
-
-@dataclasses.dataclass(frozen=True)
-class SignatureCompatible(_Rule):
-    """Whoever calls the champion can call the candidate: it needs no further column and none of another type."""
-
-    name: ClassVar[str] = "signature_compatible"
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency(_Rule):
-    """One prediction of one row is fast enough.
-
-    :param p95_ms: the 95th percentile in milliseconds is at most this.
-    :param p50_ms: the median in milliseconds is at most this.
-    """
-
-    name: ClassVar[str] = "latency"
-    p95_ms: float | None = None
-    p50_ms: float | None = None
-
-    def __post_init__(self) -> None:
-        self._thresholds("p95_ms", "p50_ms")
-
-
-@dataclasses.dataclass(frozen=True)
-class Size(_Rule):
-    """The model's files are small enough.
-
-    :param max_bytes: at most this.
-    """
-
-    name: ClassVar[str] = "size"
-    max_bytes: float
-
-    def __post_init__(self) -> None:
-        self._thresholds("max_bytes")
-
-
-@dataclasses.dataclass(frozen=True)
-class Function(_Rule):
-    """A plain function that looks at the evaluation.
-
-    :param function: ``(Evaluation) -> bool | Check``, or its name as ``"package.module:function"``. Only ``True`` and
-        a passed check pass; whatever it raises is an error.
-    """
-
-    name: ClassVar[str] = "function"
-    function: Callable[[Any], Any] | str
-
-    def __post_init__(self) -> None:
-        if not callable(self.function) and not (isinstance(self.function, str) and ":" in self.function):
-            raise PolicyError(f"function must be callable or 'package.module:function', got {self.function!r}")
-
-    @property
-    def label(self) -> str:
-        """``module:function``."""
-        if isinstance(self.function, str):
-            return self.function
-        module = module_name(getattr(self.function, "__module__", "") or "")
-        return f"{module}:{getattr(self.function, '__qualname__', type(self.function).__qualname__)}"
-
-    def load(self) -> Callable[[Any], Any]:
-        """The function itself.
-
-        :raises PolicyError: when the name leads to none.
-        """
-        if not isinstance(self.function, str):
-            return self.function
-        module, _, attribute = self.function.partition(":")
-        try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except Exception as e:
-            raise PolicyError(f"function {self.function!r} can't be imported: {e}") from e
-        if not callable(found):
-            raise PolicyError(f"{self.function!r} is not a function")
-        return found
-
-    def to_dict(self) -> dict[str, JSON]:
-        """Its name, and a digest of its source: another body is another policy."""
-        source = "" if isinstance(self.function, str) else digest(describe_trainer(self.function))
-        return {self.name: {"function": self.label, "source": source}}
-
-    def __repr__(self) -> str:
-        return f"Function({self.label})"
-
-
-CHECKS: Mapping[str, type[_Rule]] = {
-    c.name: c for c in (Value, BeatsChampion, BeatsBaseline, Slices, SignatureCompatible, Latency, Size, Function)
+CHECKS: Mapping[str, type[Rule]] = {
+    c.name: c
+    for c in (
+        *(Value, BeatsChampion, BeatsBaseline, Slices, Fairness, Calibration),
+        *(SignatureCompatible, PredictionParity, NoLeakage, Latency, Size, Function),
+        *(AnyOf, AllOf),
+    )
 }
 """Every check that a policy can name."""
+
+MLFLOW_NAMES: Mapping[str, str] = {
+    "accuracy_score": "accuracy",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "brier_score_loss": "brier",
+    "f1_score": "f1",
+    "matthews_corrcoef": "mcc",
+    "mean_absolute_error": "mae",
+    "mean_absolute_percentage_error": "mape",
+    "mean_squared_error": "mse",
+    "precision_score": "precision",
+    "r2_score": "r2",
+    "recall_score": "recall",
+    "root_mean_squared_error": "rmse",
+}
+"""What MLflow's evaluator calls the metrics of our table."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -303,12 +168,7 @@ class GatePolicy:
     on_broken_champion: str = "reject"
 
     def __post_init__(self) -> None:
-        checks = self.checks
-        if isinstance(checks, str | bytes | Mapping) or not isinstance(checks, Sequence):
-            raise PolicyError(f"checks must be a list, got {type(checks).__name__}")
-        object.__setattr__(self, "checks", tuple(_check_of(c) for c in checks))
-        if not self.checks:
-            raise PolicyError("the policy has no checks: nothing would be judged")
+        object.__setattr__(self, "checks", _checks_of(self.checks, "the policy"))
         if self.on_missing_champion not in ON_MISSING_CHAMPION:
             raise UnknownName("on_missing_champion", self.on_missing_champion, ON_MISSING_CHAMPION)
         if self.on_broken_champion not in ON_BROKEN_CHAMPION:
@@ -319,6 +179,14 @@ class GatePolicy:
         """Fingerprint of what is asked; the order of the checks does not matter."""
         value = self.to_dict()
         return digest({**value, "checks": sorted(digest(c.to_dict()) for c in self.checks)})
+
+    def every(self) -> tuple[Rule, ...]:
+        """The checks and those within ``any_of`` and ``all_of``."""
+
+        def within(checks: Sequence[Rule]) -> list[Rule]:
+            return [c for one in checks for c in (one, *within(getattr(one, "checks", ())))]
+
+        return tuple(within(self.checks))
 
     def to_dict(self) -> dict[str, JSON]:
         """Plain values."""
@@ -343,11 +211,16 @@ class GatePolicy:
     def of(cls, value: GatePolicy | Mapping[str, Any] | str | Path) -> GatePolicy:
         """A policy from whatever a DAG author gives: a policy, its dict, or the path of a YAML or JSON file.
 
+        MLflow's own thresholds, ``{metric: MetricThreshold}``, are taken too, here and among the checks, and judged by
+        the rules of this gate: a figure that is not finite never passes, and a champion of zero is no bound.
+
         :raises PolicyError: for a file that can't be read or holds no mapping, and for anything else.
         """
         if isinstance(value, GatePolicy):
             return value
         if isinstance(value, Mapping):
+            if value and all(_is_threshold(v) for v in value.values()):
+                return cls(checks=(value,))
             return cls.from_dict(value)
         if not isinstance(value, str | Path) or not str(value):
             raise PolicyError(f"a policy is a GatePolicy, its dict or a path, got {type(value).__name__}")
@@ -362,8 +235,43 @@ class GatePolicy:
         return cls.from_dict(content)
 
 
-def _check_of(value: Any) -> _Rule:
-    if isinstance(value, _Rule):
+def _checks_of(values: Any, whose: str) -> tuple[Rule, ...]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence):
+        raise PolicyError(f"checks must be a list, got {type(values).__name__}")
+    checks: list[Rule] = []
+    for value in values:
+        if isinstance(value, Mapping) and value and all(_is_threshold(v) for v in value.values()):
+            checks.extend(c for name, threshold in value.items() for c in _of_threshold(str(name), threshold))
+        else:
+            checks.append(_check_of(value))
+    if not checks:
+        raise PolicyError(f"{whose} has no checks: nothing would be judged")
+    return tuple(checks)
+
+
+def _is_threshold(value: Any) -> bool:
+    """Whether it is MLflow's ``MetricThreshold``; told by its class's name, so that MLflow is not imported for it."""
+    return any(c.__name__ == "MetricThreshold" and c.__module__.startswith("mlflow.") for c in type(value).__mro__)
+
+
+def _of_threshold(name: str, threshold: Any) -> list[Rule]:
+    metric = MLFLOW_NAMES.get(name, name)
+    better = "higher" if threshold.greater_is_better else "lower"
+    known = METRICS.get(metric)
+    if known is not None and known.direction != better:
+        raise PolicyError(f"of {name}, {known.direction} is better: the MetricThreshold says {better}")
+    checks: list[Rule] = []
+    if threshold.threshold is not None:
+        side = "lower" if better == "higher" else "upper"
+        checks.append(Value(metric, **{side: threshold.threshold}, better=better))
+    absolute, relative = threshold.min_absolute_change, threshold.min_relative_change
+    if absolute is not None or relative is not None:
+        checks.append(BeatsChampion(metric, min_absolute=absolute, min_relative=relative, better=better))
+    return checks
+
+
+def _check_of(value: Any) -> Rule:
+    if isinstance(value, Rule):
         return value
     if isinstance(value, str) and value in CHECKS:  # "- signature_compatible" in YAML
         value = {value: {}}
@@ -377,7 +285,7 @@ def _check_of(value: Any) -> _Rule:
     raise PolicyError(f"a check is a name with arguments, or a function, got {value!r}")
 
 
-def _rule_of(name: str, arguments: Any) -> _Rule:
+def _rule_of(name: str, arguments: Any) -> Rule:
     if name not in CHECKS:
         raise UnknownName("check", name, CHECKS)
     if arguments is None:

@@ -10,86 +10,40 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from airflow_mlops.core.evaluation import Contender, Evaluation, Figure, Slice
-from airflow_mlops.core.metrics import METRICS
+from airflow_mlops.core.evaluation import Evaluation, Slice
+from airflow_mlops.core.evidence_verdicts import EVIDENCE_JUDGES
+from airflow_mlops.core.judging import (
+    REQUIRE_APPROVAL,
+    ROUNDING,
+    at_least,
+    bounds,
+    known,
+    made,
+    then_of,
+    within,
+    without_champion,
+)
 from airflow_mlops.core.policies import (
+    AllOf,
+    AnyOf,
     BeatsBaseline,
     BeatsChampion,
     Function,
     GatePolicy,
-    Latency,
-    SignatureCompatible,
-    Size,
     Slices,
     Value,
 )
 from airflow_mlops.core.results import Check, Severity, Status, finite
 
-REQUIRE_APPROVAL = "require_approval"
-
-ROUNDING = 1e-12
-"""0.7 - 0.6 is 0.09999999999999998 in floating point: a bound is met within this."""
-
-
-def then_of(policy: str) -> str | None:
-    return REQUIRE_APPROVAL if policy == REQUIRE_APPROVAL else None
-
-
-def made(
-    name: str,
-    status: Status,
-    message: str,
-    *,
-    subject: str = "",
-    observed: Any = None,
-    expected: str = "",
-    **details: Any,
-) -> Check:
-    return Check(
-        name=name,
-        status=status,
-        subject=subject,
-        observed=observed,
-        expected=expected,
-        message=message,
-        details={k: v for k, v in details.items() if v is not None},
-    )
-
-
-def _known(figure: Figure | None, name: str, who: str) -> tuple[float | None, str]:
-    """A figure that can be believed, or why there is none."""
-    if figure is None:
-        return None, f"{name} was not evaluated"
-    table = METRICS.get(name)
-    if table is not None and table.direction != figure.direction:
-        return None, f"the evaluation says {figure.direction} {name} is better, which is wrong"
-    value: float | None = getattr(figure, who)
-    if value is None:
-        return None, f"the {who} has no {name}: {figure.errors.get(who, 'it is unknown')}"
-    if table is not None and not table.possible(value):
-        return None, f"{name} of the {who} is {value:.6g}, which is outside {table.low:g} to {table.high:g}"
-    return value, ""
-
-
-def _at_least(value: float, bound: float) -> bool:
-    return value >= bound - ROUNDING * max(1.0, abs(bound))
-
-
-def _within(value: float, lower: float | None, upper: float | None) -> bool:
-    return (lower is None or _at_least(value, lower)) and (upper is None or _at_least(-value, -upper))
-
-
-def _bounds(name: str, lower: float | None, upper: float | None) -> str:
-    left = f"{lower:g} <= " if lower is not None else ""
-    return f"{left}{name}{f' <= {upper:g}' if upper is not None else ''}"
+__all__ = ["JUDGES", "REQUIRE_APPROVAL", "made", "then_of"]
 
 
 def _value(evaluation: Evaluation, policy: GatePolicy, rule: Value) -> Iterable[Check]:
-    value, why = _known(evaluation.figure(rule.metric), rule.metric, "candidate")
-    expected = _bounds(rule.metric, rule.lower, rule.upper)
+    value, why = known(evaluation.figure(rule.metric), rule.metric, "candidate", rule.better)
+    expected = bounds(rule.metric, rule.lower, rule.upper)
     if value is None:
         return [made("value", Status.ERROR, why, subject=rule.metric, expected=expected)]
-    held = _within(value, rule.lower, rule.upper)
+    held = within(value, rule.lower, rule.upper)
     message = f"{rule.metric} is {value:.6g}, {'as' if held else 'not'} {expected}"
     return [
         made(
@@ -103,33 +57,15 @@ def _value(evaluation: Evaluation, policy: GatePolicy, rule: Value) -> Iterable[
     ]
 
 
-def _without_champion(evaluation: Evaluation, policy: GatePolicy, name: str, subject: str) -> Check | None:
-    """The check's end where there is nobody to compare with; ``None`` where there is.
-
-    The champion's own check says what the policy makes of it; here it is only that the comparison does not apply.
-    """
-    champion = evaluation.champion
-    if champion.scored:
-        return None
-    if champion.state == "missing":
-        if policy.on_missing_champion == "reject":
-            return made(name, Status.ERROR, "there is no champion to compare with", subject=subject)
-        return made(name, Status.SKIPPED, f"{name} {subject} does not apply: there is no champion yet", subject=subject)
-    if policy.on_broken_champion == "require_approval":
-        return made(name, Status.SKIPPED, f"{name} {subject} can't be judged: the champion is broken", subject=subject)
-    why = champion.error or "unknown reason"
-    return made(name, Status.ERROR, f"champion {champion.version} could not be scored: {why}", subject=subject)
-
-
 def _beats_champion(evaluation: Evaluation, policy: GatePolicy, rule: BeatsChampion) -> Iterable[Check]:
     name, metric = rule.name, rule.metric
-    if ended := _without_champion(evaluation, policy, name, metric):
+    if ended := without_champion(evaluation, policy, name, metric):
         # A candidate without the figure is no better for the lack of a champion.
-        _, why = _known(evaluation.figure(metric), metric, "candidate")
+        _, why = known(evaluation.figure(metric), metric, "candidate", rule.better)
         return [made(name, Status.ERROR, why, subject=metric)] if why else [ended]
     figure = evaluation.figure(metric)
-    candidate, why = _known(figure, metric, "candidate")
-    champion, why_not = _known(figure, metric, "champion")
+    candidate, why = known(figure, metric, "candidate", rule.better)
+    champion, why_not = known(figure, metric, "champion", rule.better)
     expected = _expectation(rule)
     if figure is None or candidate is None or champion is None:
         return [made(name, Status.ERROR, why or why_not, subject=metric, expected=expected)]
@@ -137,16 +73,16 @@ def _beats_champion(evaluation: Evaluation, policy: GatePolicy, rule: BeatsChamp
     if improvement is None:
         return [made(name, Status.ERROR, "the difference is not finite", subject=metric, expected=expected)]
     failed, unknown = [], []
-    if rule.min_absolute is not None and not _at_least(improvement, rule.min_absolute):
+    if rule.min_absolute is not None and not at_least(improvement, rule.min_absolute):
         failed.append(f"improvement {improvement:.6g} is below {rule.min_absolute:g}")
     if rule.min_relative:
         needed = finite(rule.min_relative * abs(champion))
         if champion == 0 or needed is None:
             unknown.append(f"{rule.min_relative:g} of a champion at {champion:g} is no bound")
-        elif not _at_least(improvement, needed):
+        elif not at_least(improvement, needed):
             share = f"{rule.min_relative:g} of {abs(champion):.6g}"
             failed.append(f"improvement {improvement:.6g} is below {needed:.6g} ({share})")
-    elif rule.min_relative is not None and not _at_least(improvement, 0.0):
+    elif rule.min_relative is not None and not at_least(improvement, 0.0):
         failed.append(f"improvement {improvement:.6g} is below 0")
     bound = None
     if rule.confidence is not None:
@@ -154,7 +90,7 @@ def _beats_champion(evaluation: Evaluation, policy: GatePolicy, rule: BeatsChamp
         bound = figure.bound(rule.confidence)
         if bound is None:
             unknown.append(f"{figure.replicates} resamples give no {rule.confidence:g} confidence bound")
-        elif not _at_least(bound, -margin):
+        elif not at_least(bound, -margin):
             failed.append(
                 f"with {rule.confidence:g} confidence the improvement is only above {bound:.6g}, not {-margin:g}"
             )
@@ -187,20 +123,22 @@ def _expectation(rule: BeatsChampion) -> str:
 
 
 def _beats_baseline(evaluation: Evaluation, policy: GatePolicy, rule: BeatsBaseline) -> Iterable[Check]:
-    name, metric = rule.name, rule.metric
+    name, metric, wanted = rule.name, rule.metric, rule.baseline
     figure = evaluation.figure(metric)
-    expected = f"improvement over the baseline {f'>= {rule.by:g}' if rule.by else '> 0'}"
-    why = _known(figure, metric, "candidate")[1] or _known(figure, metric, "baseline")[1]
+    who = f"the {wanted} baseline" if wanted else "the baseline"
+    subject = f"{metric} {wanted}".strip()
+    expected = f"improvement over {who} {f'>= {rule.by:g}' if rule.by else '> 0'}"
+    if figure is not None and wanted and wanted != evaluation.baseline:
+        figure = figure.against(wanted)
+    why = known(figure, metric, "candidate")[1] or known(figure, metric, "baseline")[1]
     improvement = None if why or figure is None else figure.improvement("baseline")
     if improvement is None or figure is None:
         why = why or "the difference is not finite"
-        return [made(name, Status.ERROR, why, subject=metric, expected=expected)]
-    held = improvement > 0 and _at_least(improvement, rule.by)
-    message = (
-        f"{metric} {figure.candidate:.6g} against the baseline's {figure.baseline:.6g}: improvement {improvement:.6g}"
-    )
+        return [made(name, Status.ERROR, why, subject=subject, expected=expected)]
+    held = improvement > 0 and at_least(improvement, rule.by)
+    message = f"{metric} {figure.candidate:.6g} against {who}'s {figure.baseline:.6g}: improvement {improvement:.6g}"
     status = Status.PASSED if held else Status.FAILED
-    return [made(name, status, message, subject=metric, observed=improvement, expected=expected)]
+    return [made(name, status, message, subject=subject, observed=improvement, expected=expected)]
 
 
 def _slices(evaluation: Evaluation, policy: GatePolicy, rule: Slices) -> Iterable[Check]:
@@ -212,7 +150,7 @@ def _slices(evaluation: Evaluation, policy: GatePolicy, rule: Slices) -> Iterabl
     if len({s.value for s in found}) < len(found):
         return [made(rule.name, Status.ERROR, "a slice is there twice", subject=subject)]
     compares = rule.min_absolute is not None
-    if compares and (ended := _without_champion(evaluation, policy, rule.name, subject)):
+    if compares and (ended := without_champion(evaluation, policy, rule.name, subject)):
         if ended.status is not Status.SKIPPED or (rule.lower is None and rule.upper is None):
             return [ended]
         compares = False
@@ -246,22 +184,22 @@ def _insufficient(rule: Slices, subject: str, s: Slice) -> Check:
 def _one_slice(s: Slice, rule: Slices, subject: str, compares: bool, doubt: float | None) -> Check:
     subject = f"{subject}={s.value}"
     figure = next((f for f in s.metrics if f.metric == rule.metric), None)
-    value, why = _known(figure, rule.metric, "candidate")
+    value, why = known(figure, rule.metric, "candidate")
     improvement = None
     if compares and not why:
-        why = _known(figure, rule.metric, "champion")[1]
+        why = known(figure, rule.metric, "champion")[1]
         improvement = figure.improvement() if figure is not None else None
         why = why or ("the difference is not finite" if improvement is None else "")
-    bounds = [_bounds(rule.metric, rule.lower, rule.upper)] if rule.lower is not None or rule.upper is not None else []
+    wanted = [bounds(rule.metric, rule.lower, rule.upper)] if rule.lower is not None or rule.upper is not None else []
     if compares:
-        bounds.append(f"improvement >= {rule.min_absolute:g}")
-    expected = " and ".join(bounds)
+        wanted.append(f"improvement >= {rule.min_absolute:g}")
+    expected = " and ".join(wanted)
     if value is None or why:
         return made(rule.name, Status.ERROR, why, subject=subject, expected=expected)
     failed = []
-    if not _within(value, rule.lower, rule.upper):
+    if not within(value, rule.lower, rule.upper):
         failed.append(f"{rule.metric} is {value:.6g}")
-    if improvement is not None and not _at_least(improvement, rule.min_absolute or 0.0):
+    if improvement is not None and not at_least(improvement, rule.min_absolute or 0.0):
         failed.append(f"improvement is {improvement:.6g}")
     if doubt is not None and rule.confidence is not None and doubt > 1 - rule.confidence + ROUNDING:
         failed.append(f"p {doubt:.3g} after Holm's correction, at most {1 - rule.confidence:.3g} is allowed")
@@ -302,50 +240,6 @@ def _holm(doubts: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def _signature(evaluation: Evaluation, policy: GatePolicy, rule: SignatureCompatible) -> Iterable[Check]:
-    if ended := _without_champion(evaluation, policy, rule.name, "champion"):
-        return [ended]
-    ours, theirs = (_signature_of(c) for c in (evaluation.candidate, evaluation.champion))
-    if not ours["inputs"] or not theirs["inputs"]:
-        return [made(rule.name, Status.ERROR, "a model has no signature")]
-    needs, has = ours["inputs"], theirs["inputs"]
-    further = sorted(set(needs) - set(has))
-    retyped = sorted(f"{c} from {has[c]} to {needs[c]}" for c in set(needs) & set(has) if needs[c] != has[c])
-    problems = [f"needs further columns {', '.join(further[:5])}"] if further else []
-    problems += [f"retyped {', '.join(retyped[:5])}"] if retyped else []
-    problems += ["gives another output"] if ours["outputs"] != theirs["outputs"] else []
-    status = Status.FAILED if problems else Status.PASSED
-    return [made(rule.name, status, "; ".join(problems) or "callers of the champion can call the candidate")]
-
-
-def _signature_of(contender: Contender) -> dict[str, Any]:
-    value = contender.details.get("signature")
-    parts = value if isinstance(value, Mapping) else {}
-    inputs = parts.get("inputs")
-    return {"inputs": inputs if isinstance(inputs, Mapping) else {}, "outputs": parts.get("outputs")}
-
-
-def _limit(name: str, key: str, value: Any, most: float, unit: str) -> Check:
-    number = finite(value)
-    if number is None or number < 0:
-        return made(name, Status.ERROR, f"{key} was not measured", subject=key, expected=f"{key} <= {most:g}")
-    held = _at_least(-number, -most)
-    message = f"{number:.6g} {unit}, at most {most:g} is allowed"
-    status = Status.PASSED if held else Status.FAILED
-    return made(name, status, message, subject=key, observed=number, expected=f"{key} <= {most:g}")
-
-
-def _latency(evaluation: Evaluation, policy: GatePolicy, rule: Latency) -> Iterable[Check]:
-    measured = evaluation.candidate.details.get("latency_ms")
-    seen = measured if isinstance(measured, Mapping) else {}
-    limits = {"p95": rule.p95_ms, "p50": rule.p50_ms}
-    return [_limit(rule.name, k, seen.get(k), most, "ms") for k, most in limits.items() if most is not None]
-
-
-def _size(evaluation: Evaluation, policy: GatePolicy, rule: Size) -> Iterable[Check]:
-    return [_limit(rule.name, "size", evaluation.candidate.details.get("size_bytes"), rule.max_bytes, "bytes")]
-
-
 def _function(evaluation: Evaluation, policy: GatePolicy, rule: Function) -> Iterable[Check]:
     try:
         answer = rule.load()(evaluation)
@@ -361,14 +255,41 @@ def _function(evaluation: Evaluation, policy: GatePolicy, rule: Function) -> Ite
     return [made(rule.name, Status.PASSED if held else Status.FAILED, message, subject=rule.label)]
 
 
+def _all_of(evaluation: Evaluation, policy: GatePolicy, rule: AllOf) -> Iterable[Check]:
+    return [c for inner in rule.checks for c in JUDGES[type(inner)](evaluation, policy, inner)]
+
+
+def _any_of(evaluation: Evaluation, policy: GatePolicy, rule: AnyOf) -> Iterable[Check]:
+    """One check: passed by the first alternative that passes whole, else as grave as the least grave alternative."""
+    ends = []
+    for inner in rule.checks:
+        checks = list(JUDGES[type(inner)](evaluation, policy, inner))
+        blocking = [c for c in checks if c.blocks]
+        held = [c for c in checks if c.passed]
+        if held and not blocking:
+            message = f"{rule.title}: {held[0].line()}"
+            return [made(rule.name, Status.PASSED, message, subject=rule.title)]
+        ends.append(blocking)
+    tried = [blocking for blocking in ends if blocking]
+    if not tried:
+        return [made(rule.name, Status.SKIPPED, f"{rule.title} does not apply", subject=rule.title)]
+    waits = [b for b in tried if all(c.details.get("then") == REQUIRE_APPROVAL for c in b)]
+    if waits:
+        message = f"{rule.title}: {'; '.join(c.message for c in waits[0])}"
+        return [made(rule.name, Status.INSUFFICIENT, message, subject=rule.title, then=REQUIRE_APPROVAL)]
+    failed = all(any(c.status is Status.FAILED for c in b) for b in tried)
+    message = f"{rule.title}: none holds: {'; '.join(b[0].line() for b in tried)}"[:500]
+    return [made(rule.name, Status.FAILED if failed else Status.ERROR, message, subject=rule.title)]
+
+
 JUDGES: Mapping[type, Callable[[Evaluation, GatePolicy, Any], Iterable[Check]]] = {
+    **EVIDENCE_JUDGES,
     Value: _value,
     BeatsChampion: _beats_champion,
     BeatsBaseline: _beats_baseline,
     Slices: _slices,
-    SignatureCompatible: _signature,
-    Latency: _latency,
-    Size: _size,
     Function: _function,
+    AllOf: _all_of,
+    AnyOf: _any_of,
 }
 """Every check of a policy and how it is judged."""

@@ -42,13 +42,21 @@ def evaluation_of(given: dict[str, Any]) -> Evaluation:
             ),
         )
         for value, numbers in given.get("slices", {}).items()
+    ) + tuple(
+        Slice(
+            by="carrier",
+            value=value,
+            rows=counts[0],
+            counts=dict(zip(("positives", "selected", "true_positives"), counts[1:], strict=False)),
+        )
+        for value, counts in given.get("groups", {}).items()
     )
     return Evaluation(
         model_name="flights",
         candidate=Contender(
             version="7",
             model_digest="c" * 64,
-            data_until="2013-05",
+            data_until=given.get("data_until", "2013-05"),
             state=given.get("candidate_state", "scored"),
             details=given.get("details", {}),
         ),
@@ -65,11 +73,14 @@ def evaluation_of(given: dict[str, Any]) -> Evaluation:
                 given.get("champion"),
                 baseline=given.get("baseline"),
                 better=better,
-                replicates=given.get("resamples", 1000 if sure else 0),
+                replicates=given.get("resamples", 1000 if sure or "at_most" in given else 0),
+                candidate_quantiles={f"{k:.4g}": v for k, v in given.get("at_most", {}).items()},
+                baselines=given.get("baselines", {}),
                 improvement_quantiles={f"{1 - k:.4g}": v for k, v in sure.items()},
             ),
         ),
         slices=slices,
+        leakage=given.get("leakage", {}),
         rows=1000,
         data={"uri": "holdout.parquet", "digest": "e" * 32},
     )

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from airflow_mlops.core.errors import MlopsError, UnknownName
 from airflow_mlops.core.evaluation import Contender, Evaluation, Figure, Slice
-from airflow_mlops.core.gates import BeatsBaseline, BeatsChampion, GatePolicy, Slices, Value, judge, verdict_markdown
+from airflow_mlops.core.gates import (
+    AllOf,
+    AnyOf,
+    BeatsBaseline,
+    BeatsChampion,
+    Fairness,
+    GatePolicy,
+    Slices,
+    Value,
+    judge,
+    verdict_markdown,
+)
 from tests.core.gate_evaluations import evaluation_of, made, verdict
 
 numbers = st.floats(-100, 100, allow_nan=False) | st.sampled_from([0.0, 1e-9, -1e-9, 1e12])
@@ -236,3 +247,46 @@ def test_anything_is_a_policy_or_an_error_that_says_so(value: Any) -> None:
         except MlopsError:
             continue
         assert policy.checks
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500)), min_size=1, max_size=5), st.data())
+@settings(max_examples=200, deadline=None)
+def test_fairness_does_not_care_for_the_order_of_groups_and_only_fails_more_when_they_part(
+    groups: list[tuple[int, int]], data: Any
+) -> None:
+    def of(groups: list[tuple[int, int]]) -> Evaluation:
+        slices = tuple(
+            Slice(by="carrier", value=str(i), rows=n, counts={"positives": 0, "selected": k, "true_positives": 0})
+            for i, (n, k) in enumerate(groups)
+        )
+        return dataclasses.replace(made(0.7, 0.6), slices=slices)
+
+    groups = [(n, min(n, k)) for n, k in groups]
+    check = Fairness(
+        "selection_rate",
+        by="carrier",
+        max_difference=data.draw(st.none() | st.floats(0, 1)),
+        min_ratio=data.draw(st.floats(0, 1)),
+        min_rows=data.draw(st.integers(1, 100)),
+        on_insufficient=data.draw(st.sampled_from(["reject", "skip"])),
+    )
+    before = verdict(of(groups), check)
+    assert before == verdict(of(data.draw(st.permutations(groups))), check)
+    rates = [k / n for n, k in groups if n >= check.min_rows]
+    if before == "pass":
+        assert len(rates) >= 2 and min(rates) / max(rates) >= check.min_ratio - 1e-9
+    if rates:
+        place = max(range(len(groups)), key=lambda i: (groups[i][0] >= check.min_rows, groups[i][1] / groups[i][0]))
+        parted = [(n, n) if i == place else (n, k) for i, (n, k) in enumerate(groups)]
+        if before == "reject" and max(rates) > 0:
+            assert verdict(of(parted), check) == "reject"
+
+
+@given(st.data(), st.lists(change_checks() | value_checks(), min_size=2, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_any_of_passes_exactly_when_one_alternative_does(data: Any, checks: list[Any]) -> None:
+    evaluation = data.draw(cases())
+    each = [verdict(evaluation, c) for c in checks]
+    assert (verdict(evaluation, AnyOf("one of them", checks)) == "pass") == ("pass" in each)
+    assert (verdict(evaluation, AllOf(checks)) == "pass") == (set(each) == {"pass"})
+    assert verdict(evaluation, AllOf(checks)) == verdict(evaluation, *checks)
