@@ -86,6 +86,14 @@ def test_events_that_airflow_can_not_list_yet_are_asked_for_again() -> None:
     assert airflow.scenes == []
 
 
+def test_events_that_can_not_be_listed_are_waited_for_and_reported() -> None:
+    broken = {"runs": [run("ingest")], "events": None}
+    airflow, _ = settled(broken, END)
+    assert airflow.scenes == []
+    with pytest.raises(StackError, match="500"):
+        settled(broken, patience=0)
+
+
 def test_a_year_has_more_runs_than_a_page() -> None:
     runs = [run("ingest", n=n) for n in range(PAGE)]
     airflow, ended = settled(
