@@ -17,10 +17,12 @@ from airflow_mlops.core.gates import PASS, REJECT, verdict_markdown
 from airflow_mlops.core.promotion import NOBODY, PromotionRequest, Refusal, ledger_refusals, version_refusals
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import JSON, Decision, digest
-from airflow_mlops.core.verdicts import REQUIRE_APPROVAL
 
 APPROVE, REJECTION = "Approve", "Reject"
 """The two options of the form; the second is taken when nobody answers."""
+
+ASKS = "require_approval"
+"""What a gate says that leaves it to a person."""
 
 APPROVED, REJECTED = "approved", "rejected"
 """The two decisions."""
@@ -136,7 +138,7 @@ def what_to_do(on_pass: str, gate: Decision | None) -> str:
     """
     if on_pass not in ON_PASS:
         raise UnknownName("on_pass", on_pass, ON_PASS)
-    if gate is None or gate.decision not in (PASS, REQUIRE_APPROVAL):
+    if gate is None or gate.decision not in (PASS, ASKS):
         return "refuse"
     return "approve" if gate.decision == PASS and on_pass == "approve" else "ask"
 

@@ -38,8 +38,9 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
     candidate has changed meanwhile is refused instead of showing the old one; start a new run of the DAG for it.
 
     Who, when and why is recorded in MLflow and on the version. The result goes to ``PromoteModelOperator``'s
-    ``approval``; two approvers are two of these tasks, and both results go there as a list. MLflow failing between the
-    answer and its record makes the task ask again at its next try.
+    ``approval``; two approvers are two of these tasks, and both results go there as a list. Give it ``retries``: when
+    MLflow fails between the answer and its record the next try asks again, and so it does when an answer comes within
+    the first seconds, which Airflow 3.3.2 can take for a task that was lost.
 
     Returns the :class:`~airflow_mlops.core.results.Decision` as a dict: ``approved`` or ``rejected``.
 

@@ -86,12 +86,15 @@ class PromoteModelOperator(_MovesChampion):
         the gate passes. (templated)
     :param allow_older: promote although the candidate was trained on older data than the champion, or on data whose
         age is not known on either side.
+    :param about: for the model card, what no record knows, heading -> text: ``purpose``, ``limits``, ``owner``. The
+        card (Markdown, HTML, JSON) is logged with the version; one that can't be written is a warning in the log, and
+        running the task again writes it. (templated)
     :param mlflow_conn_id: the MLflow connection.
     :raises PromotionRefused: not retried; the champion is what it was, and the refusal is recorded.
     :raises MlflowUnavailable: retried.
     """
 
-    template_fields: Sequence[str] = ("model_name", "gate", "approval", "allow_older", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("model_name", "gate", "approval", "allow_older", "about", "mlflow_conn_id")
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class PromoteModelOperator(_MovesChampion):
         gate: Mapping[str, Any] | str | None,
         approval: Mapping[str, Any] | Sequence[Any] | str | None = None,
         allow_older: bool | str = False,
+        about: Mapping[str, str] | str | None = None,
         mlflow_conn_id: str = "mlflow_default",
         **kwargs: Any,
     ) -> None:
@@ -108,6 +112,7 @@ class PromoteModelOperator(_MovesChampion):
         self.approval = approval
         self._asked = approval is not None  # an XCom that is not there renders to None, as if nobody had been asked
         self.allow_older = allow_older
+        self.about = about
 
     def execute(self, context: Context) -> dict[str, JSON]:
         """Judge, move, record, publish; see the class."""
@@ -125,7 +130,19 @@ class PromoteModelOperator(_MovesChampion):
             at=time_of(context),
             backfill=is_backfill(context),
         )
-        return self._end(context, outcome)
+        result = self._end(context, outcome)
+        if outcome.decision.decision == "promoted":
+            self._card(outcome)
+        return result
+
+    def _card(self, outcome: Outcome) -> None:
+        """The champion is what it is and recorded: nothing that happens to its card is a failure of the task."""
+        from airflow_mlops.operators._card import write_card
+
+        try:
+            write_card(self.hook, outcome.decision, self.about if isinstance(self.about, Mapping) else {})
+        except Exception as error:
+            self.log.warning("no model card was written, run this task again for it: %s", error)
 
 
 class RollbackModelOperator(_MovesChampion):
