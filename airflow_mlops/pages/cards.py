@@ -15,8 +15,8 @@ from airflow_mlops.pages.words import moment
 DECISIONS = ("gate", "approval", "promotion", "rollback", "retraining")
 """Kinds of records that somebody or something decided."""
 
-CARD_KINDS = (*DECISIONS, "drift", "performance", "evaluation")
-"""Kinds that a card is made of."""
+CARD_KINDS = ("gate", "drift", "performance", "promotion", "rollback", "approval", "retraining", "evaluation")
+"""Kinds that a card is made of; read in this order, what is looked for most first."""
 
 SPARK = 30
 """Figures of a sparkline."""

@@ -71,6 +71,7 @@ class Listing:
 
     :param age: seconds since MLflow was read; ``None``: it has not been read yet.
     :param trouble: why it could not be read; empty: it could.
+    :param partial: some records have not been read yet.
     """
 
     search: str = ""
@@ -80,6 +81,7 @@ class Listing:
     per: int = PER_PAGE[0]
     age: float | None = None
     trouble: str = ""
+    partial: bool = False
 
     def url(self, **changes: Any) -> str:
         """The address of the list with something else asked."""

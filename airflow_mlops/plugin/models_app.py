@@ -140,6 +140,7 @@ def create_app(airflow_path: str = "", *, connect: Callable[[], Reader] = connec
             per=per,
             age=view.age,
             trouble=view.trouble,
+            partial=view.partial,
         )
         links = links_of(user, [c.pending for c in chosen.cards if c.pending is not None])
         return html(pages.models_page(chosen, listing, now=time.time(), links=links, frame=frame(request)))

@@ -198,11 +198,13 @@ class View:
 
     :param cards: by name; empty until it was read. :param age: seconds since, ``None``: never.
     :param trouble: why the last reading failed.
+    :param partial: the first reading is not through: models are there, some of their records are not.
     """
 
     cards: Sequence[Card] = ()
     age: float | None = None
     trouble: str = ""
+    partial: bool = False
 
 
 class Snapshot:
@@ -222,6 +224,7 @@ class Snapshot:
         self._whole_at = 0.0
         self._tried_at: float | None = None
         self._trouble = ""
+        self._partial = False
         self._records: dict[str, dict[str, Entry]] = {}
         self._cut: tuple[str, ...] = ()
         self._newest = 0
@@ -233,10 +236,10 @@ class Snapshot:
             if not self._reading and (self._tried_at is None or now - self._tried_at >= self._fresh):
                 self._reading, self._tried_at = True, now
                 threading.Thread(target=self._read, name="mlops-models", daemon=True).start()
-            if self._reading and (self._read_at is None or now - self._read_at > STALE):
+            if self._reading and (self._read_at is None or self._partial or now - self._read_at > STALE):
                 self._done.wait_for(lambda: not self._reading, timeout=patience)
             age = None if self._read_at is None else time.monotonic() - self._read_at
-            return View(tuple(self._cards), age, self._trouble)
+            return View(tuple(self._cards), age, self._trouble, self._partial)
 
     def card(self, name: str, patience: float = PATIENCE) -> Card | None:
         """The card of one model, of the last reading."""
@@ -253,7 +256,7 @@ class Snapshot:
             log.warning("the Models page could not read MLflow: %s", trouble)
         with self._lock:
             if cards is not None:
-                self._cards, self._read_at = cards, began
+                self._cards, self._read_at, self._partial = cards, began, False
             self._trouble, self._reading = trouble, False
             self._done.notify_all()
 
@@ -264,12 +267,14 @@ class Snapshot:
         ids = [i for name, i in reader.experiments().items() if name.removeprefix(prefix) in models]
         if now - self._whole_at >= WHOLE or not self._records:
             found: list[Entry] = []
-            cut: list[str] = []
+            cut = list(CARD_KINDS)  # until they are read
             for kind in CARD_KINDS:
+                self._show(models, found, cut, now)
                 most = min(MOST_RECORDS, max(2000, 2 * len(models)))
                 entries, more = reader.entries(ids, f"tags.`{TAG}kind` = '{kind}'", most=most)
                 found += entries
-                cut += [kind] if more else []
+                if not more:
+                    cut.remove(kind)
             self._records, self._cut, self._whole_at = {}, tuple(cut), now
         else:
             where = f"attributes.start_time > {self._newest - OVERLAP_MS} and tags.`{TAG}kind` LIKE '%'"
@@ -281,6 +286,18 @@ class Snapshot:
         return [
             card_of(name, aliases, self._records[name].values(), self._cut) for name, aliases in sorted(models.items())
         ]
+
+    def _show(self, models: Mapping[str, Any], found: Sequence[Entry], cut: Sequence[str], now: float) -> None:
+        """Of a first reading, what is there so far: better some columns now than all in a minute."""
+        if self._read_at is not None and not self._partial:
+            return
+        of: dict[str, list[Entry]] = {}
+        for entry in found:
+            of.setdefault(entry.model, []).append(entry)
+        cards = [card_of(name, aliases, of.get(name, ()), cut) for name, aliases in sorted(models.items())]
+        with self._lock:
+            self._cards, self._read_at, self._partial = cards, now, True
+            self._done.notify_all()
 
 
 def said(error: BaseException) -> str:

@@ -64,6 +64,26 @@ def test_while_it_is_read_again_the_old_answer_is_given_at_once(store):
     _wait(snapshot)
 
 
+def test_models_are_shown_while_their_records_are_still_read(store):
+    gate = threading.Event()
+
+    class Slow(Reader):
+        def entries(self, *args, **more):
+            assert gate.wait(60)
+            return super().entries(*args, **more)
+
+    snapshot = Snapshot(lambda: Slow(store))
+    snapshot.view(patience=0)
+    with snapshot._lock:
+        assert snapshot._done.wait_for(lambda: snapshot._cards, timeout=60)
+    view = snapshot.view(patience=0)
+    assert view.partial and "flights_delay" in {c.name for c in view.cards}
+    assert view.cards[0].gate is None and "gate" in view.cards[0].cut
+    gate.set()
+    whole = snapshot.view(patience=60)
+    assert not whole.partial and any(c.gate for c in whole.cards)
+
+
 def test_when_nothing_was_read_yet_the_page_says_so():
     gate = threading.Event()
 
