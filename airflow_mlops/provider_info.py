@@ -19,13 +19,15 @@ OPERATORS = (
     "gates",
     "approval",
     "promotion",
+    "registry",
     "drift",
     "performance",
     "retraining",
+    "snapshot",
 )
 SENSORS = ("data", "registry")
 TRIGGERS = ("data", "registry")
-HOOKS = ("mlflow",)
+HOOKS = ("mlflow", "dvc")
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -50,7 +52,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors", SENSORS),
         "triggers": _modules("triggers", TRIGGERS),
         "hooks": _modules("hooks", HOOKS),
-        "connection-types": [_MLFLOW_CONNECTION],
+        "connection-types": [_MLFLOW_CONNECTION, _DVC_CONNECTION],
         "task-decorators": [
             {
                 "name": "train_model",
@@ -124,6 +126,48 @@ _MLFLOW_CONNECTION: dict[str, Any] = {
     },
 }
 
+_DVC_CONNECTION: dict[str, Any] = {
+    "connection-type": "dvc",
+    "hook-class-name": "airflow_mlops.hooks.dvc.DvcHook",
+    "hook-name": "DVC",
+    "ui-field-behaviour": {
+        "hidden-fields": ["port", "schema"],
+        "relabeling": {"host": "Git repository", "login": "Author", "password": "Token"},
+        "placeholders": {
+            "host": "https://git.example.org/team/data.git",
+            "login": "who new versions are by",
+            "password": "for a repository over HTTPS",
+        },
+    },
+    "conn-fields": {
+        "branch": {
+            "label": "Branch",
+            "description": "Where new versions go; empty: the repository's default branch.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "remote": {
+            "label": "Remote",
+            "description": "DVC's remote; empty: the repository's default remote.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "aws_conn_id": {
+            "label": "AWS connection",
+            "description": "Credentials and endpoint of a remote on S3.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "timeout": {
+            "label": "Timeout (seconds)",
+            "description": "After how many seconds one call of git or dvc is ended.",
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+        },
+        "lock_timeout": {
+            "label": "Lock timeout (seconds)",
+            "description": "How long to wait for another task of this host that works with the repository.",
+            "schema": {"type": ["integer", "null"], "minimum": 0},
+        },
+    },
+}
+
 _CONFIG: dict[str, Any] = {
     "description": "The machine-learning lifecycle (airflow-mlops).",
     "options": {
@@ -142,6 +186,21 @@ _CONFIG: dict[str, Any] = {
             "version_added": "0.1.0",
             "type": "string",
             "example": "s3://models/mlflow",
+            "default": "",
+        },
+        "dvc_executable": {
+            "description": "The program `dvc`, where it is not on the PATH of the workers.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "/opt/dvc/bin/dvc",
+            "default": "",
+        },
+        "dvc_cache": {
+            "description": "Folder for files fetched from DVC repositories and for clones of these. "
+            "Empty: the folder `mlops/dvc` in AIRFLOW_HOME.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "/var/cache/dvc",
             "default": "",
         },
         "preload_modules": {

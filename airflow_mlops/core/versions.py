@@ -19,7 +19,7 @@ from airflow_mlops.core.results import JSON, Status
 MOVES = ("promotion", "rollback")
 """Kinds of records that can move the champion."""
 
-MOVED = ("promoted", "rolled_back")
+MOVED = ("promoted", "rolled_back", "moved_outside")
 """Outcomes of those that did."""
 
 TRAINED_ON, JUDGED_ON = "trained on", "judged on"

@@ -39,6 +39,7 @@ VERDICTS: Mapping[str, Verdict] = {
     "approve": Verdict("good", "✓", "approved"),
     "approved": Verdict("good", "✓", "approved"),
     "rolled_back": Verdict("unsure", "↩", "rolled back"),
+    "moved_outside": Verdict("unsure", "⇢", "moved from outside"),
     "failed": Verdict("bad", "✗", "failed"),
     "reject": Verdict("bad", "✗", "rejected"),
     "rejected": Verdict("bad", "✗", "rejected"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import greenlet
@@ -88,6 +88,10 @@ class InMemory:
             found = dataclasses.replace(record, run_id=f"r{len(self.ledger)}-{record.key}")
             self.ledger.append(found)
         return found
+
+    def history(self, model: str, *, kinds: Sequence[str] = (), limit: int = 200) -> list[Record]:
+        self.pause("history")
+        return [r for r in reversed(self.ledger) if r.kind in kinds][:limit]
 
     def retract(self, run_id: str) -> None:
         self.pause("retract")
