@@ -2,8 +2,8 @@
 
 A column drifts when **two conditions hold together**: its p-value, corrected over everything that the check tests
 (Benjamini-Hochberg), is at most ``alpha``, *and* its effect size passes a floor. The first alone flags nothings in
-large batches, the second alone flags noise in small ones. The floor is the policy's or, where that is larger, what
-chance alone reaches in a batch of this size, found by drawing again from the two histograms.
+large batches, the second alone flags noise in small ones. The floor is the policy's and what chance adds to it in a
+batch of this size, found by drawing again from the two histograms.
 
 Everything is computed from two profiles: no row is read. The verdict is a function of both profiles' digests and the
 policy's: a check made again next year, over the same partition, says the same.
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_cells, numeric_cells, unseen_rows
 from airflow_mlops.core.drift_policy import SHARES, DriftPolicy
-from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, noise_floor
-from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, share_test, unseen_test
+from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, risen_floor
+from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, refined, share_test, unseen_test
 from airflow_mlops.core.errors import PolicyError, UnknownName
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
 
@@ -93,7 +93,7 @@ def check_drift(
         )
     else:
         for pair in pairs:
-            found, other = _features(*pair, policy, effects, tests)
+            found, other = _features(*pair, policy, effects, tests, inputs)
             findings += found
             checks += other
         checks += _judge(findings, policy, effects, inputs)
@@ -168,6 +168,7 @@ def _features(
     policy: DriftPolicy,
     effects: Mapping[str, Effect],
     tests: Mapping[str, Test],
+    inputs: Mapping[str, str],
 ) -> tuple[list[_Finding], list[Check]]:
     findings = [_share("null_share", was, was.nulls, was.count, now.nulls, now.count, policy)]
     if was.nonfinite or now.nonfinite:
@@ -195,12 +196,17 @@ def _features(
         return findings, [_insufficient(was.name, message, few, reason.enough)]
     except NotComparable as reason:
         return findings, [_check("distribution", Status.ERROR, was.name, str(reason))]
-    findings.append(_distribution(was, cells, policy, effects, tests))
+    findings.append(_distribution(was, cells, policy, effects, tests, inputs))
     return findings, []
 
 
 def _distribution(
-    was: ColumnProfile, cells: Cells, policy: DriftPolicy, effects: Mapping[str, Effect], tests: Mapping[str, Test]
+    was: ColumnProfile,
+    cells: Cells,
+    policy: DriftPolicy,
+    effects: Mapping[str, Effect],
+    tests: Mapping[str, Test],
+    inputs: Mapping[str, str],
 ) -> _Finding:
     kind = was.kind
     name = policy.numeric_effect if kind == NUMERIC else policy.categorical_effect
@@ -214,6 +220,8 @@ def _distribution(
         p_value, statistic, test = share_test(r[1], sum(r), c[1], sum(c)), sizes[name], "two_proportions"
     else:
         statistic, p_value = tests[test].function(r, c)
+        if p_value <= policy.alpha:  # only there it can matter
+            p_value = refined(tests[test], r, c, p_value, seed=int(digest(dict(inputs), was.name, "p"), 16))
     details: dict[str, JSON] = {"test": test, "statistic": statistic, "cells": k, "effects": dict(sizes)}
     if kind == NUMERIC and k > 1:
         details["ks_distance_error"] = ks_bound(r, c)
@@ -265,10 +273,7 @@ def _judge(
         floor = f.floor
         if corrected <= policy.alpha and f.effect >= floor and f.cells is not None:
             seed = int(digest(dict(inputs), f.column), 16)
-            noise = noise_floor(
-                f.cells, effects[f.measure], alpha=policy.alpha, seed=seed, replicates=policy.replicates
-            )
-            floor = max(floor, noise)
+            floor = risen_floor(f.cells, effects[f.measure], floor, seed=seed, replicates=policy.replicates)
         drift = corrected <= policy.alpha and f.effect >= floor
         details = {**f.details, "p_value": f.p_value, "corrected": corrected, "floor": floor, "measure": f.measure}
         details["excess"] = f.effect / floor if floor > 0 else f.effect

@@ -33,7 +33,7 @@ class DriftPolicy(Policy):
     :param rule: one of :data:`RULES`.
     :param share: for the rules ``share`` and ``importance``: drift from this share on, over 0 and up to 1.
     :param new_columns: ``fail``, ``warn`` or ``ignore`` columns that the reference does not have.
-    :param replicates: batches drawn for the floor that chance sets.
+    :param replicates: batches drawn for what chance adds to a floor.
 
     >>> DriftPolicy.from_dict({"alpha": 0.01, "floors": {"psi": 0.2}}).floors["psi"]
     0.2

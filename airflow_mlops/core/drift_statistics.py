@@ -52,12 +52,14 @@ class Effect:
     :param floor: the least figure that matters, unless the policy says otherwise.
     :param kinds: the kinds of columns it is defined for.
     :param about: what the figure says, in one line.
+    :param power: in which power the part of chance adds to it: 2 for a distance, 1 for a divergence.
     """
 
     function: Callable[[Counts, Counts, Cells], Any]
     floor: float
     kinds: tuple[str, ...]
     about: str
+    power: float = 2.0
 
 
 def shares(counts: Counts) -> Any:
@@ -158,6 +160,7 @@ EFFECTS: Mapping[str, Effect] = {
         function=psi,
         floor=0.1,
         kinds=(NUMERIC, CATEGORICAL),
+        power=1.0,
         about="population stability index; 0.1 is called moderate and 0.25 large, about 0.3 and 0.5 sd",
     ),
     "total_variation": Effect(
@@ -182,11 +185,14 @@ EFFECTS: Mapping[str, Effect] = {
 """The effects by name. ``{**EFFECTS, "mine": Effect(...)}`` adds one's own."""
 
 
-def noise_floor(cells: Cells, effect: Effect, *, alpha: float, seed: int, replicates: int) -> float:
-    """What the effect reaches by chance alone in ``1 - alpha`` of all batches of this size.
+def risen_floor(cells: Cells, effect: Effect, floor: float, *, seed: int, replicates: int) -> float:
+    """A floor and what chance adds to it in a batch of this size: what a difference as large as the floor would show.
 
-    Both samples are drawn again from the shares of the two together, ``replicates`` times.
+    Effects of samples are larger than those of the distributions behind them, by as much as two samples of the *same*
+    distribution show. Both samples are drawn again from the shares of the two together, ``replicates`` times; the
+    mean, in the effect's :attr:`Effect.power`, is what adds to the floor.
 
+    :param floor: the least figure that matters, were there no end of rows.
     :param seed: the same seed gives the same floor.
     """
     import numpy as np
@@ -195,7 +201,8 @@ def noise_floor(cells: Cells, effect: Effect, *, alpha: float, seed: int, replic
     pooled = shares(np.asarray(cells.reference, dtype=float) + np.asarray(cells.current, dtype=float))
     m, n = (max(round(rows), 1) for rows in cells.rows)
     figures = effect.function(rng.multinomial(m, pooled, replicates), rng.multinomial(n, pooled, replicates), cells)
-    return float(np.quantile(figures, 1 - alpha, method="higher"))
+    chance = float((np.asarray(figures) ** effect.power).mean())
+    return float((floor**effect.power + chance) ** (1 / effect.power))
 
 
 def named(table: Mapping[str, Any], kind: str, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from airflow_mlops.core.drift_statistics import EFFECTS, Cells, jensen_shannon, noise_floor, psi, wasserstein
+from airflow_mlops.core.drift_statistics import EFFECTS, Cells, jensen_shannon, psi, risen_floor, wasserstein
 from airflow_mlops.core.drift_tests import (
     TESTS,
     anderson_darling,
@@ -19,6 +20,7 @@ from airflow_mlops.core.drift_tests import (
     g_test,
     kolmogorov_smirnov,
     ks_bound,
+    refined,
     share_test,
     unseen_test,
     weighted_chi_square_tail,
@@ -172,15 +174,52 @@ def test_wasserstein_is_scipys_up_to_the_width_of_the_cells() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_the_floor_that_chance_sets_depends_on_the_seed_alone(seed: int) -> None:
+def test_what_chance_adds_to_a_floor_depends_on_the_seed_alone(seed: int) -> None:
     cells = Cells(reference=(100, 200, 300), current=(10, 20, 30))
-    floors = [noise_floor(cells, EFFECTS["psi"], alpha=0.05, seed=seed, replicates=100) for _ in range(2)]
-    assert floors[0] == floors[1] > 0
+    floors = [risen_floor(cells, EFFECTS["psi"], 0.1, seed=seed, replicates=100) for _ in range(2)]
+    assert floors[0] == floors[1] > 0.1
 
 
-def test_the_floor_that_chance_sets_falls_with_the_rows() -> None:
-    """PSI of equals is about (k - 1)(1/n + 1/m): at 60 rows that alone is past what people call drift."""
-    small = Cells(reference=(1000,) * 10, current=(6,) * 10)
-    large = Cells(reference=(1_000_000,) * 10, current=(1_000_000,) * 10)
-    floors = [noise_floor(c, EFFECTS["psi"], alpha=0.05, seed=1, replicates=300) for c in (small, large)]
-    assert floors[0] > 0.15 and floors[1] < 0.0001
+@pytest.mark.parametrize("name", ["psi", "jensen_shannon", "hellinger", "total_variation", "wasserstein"])
+def test_a_difference_as_large_as_the_floor_shows_the_risen_floor_on_average(name: str) -> None:
+    """That is what the floor rises for: the effect of two samples of 100 and 1,000 rows, not of two distributions."""
+    p = np.full(8, 1 / 8)
+    q = p * np.linspace(0.75, 1.25, 8)
+    points, effect = tuple(range(8)), EFFECTS[name]
+    many = Cells(reference=tuple(p * 1e9), current=tuple(q * 1e9), points=points, scale=2.3)
+    true = float(effect.function(many.reference, many.current, many))
+    rng = np.random.default_rng(0)
+    seen, floors = [], []
+    for i in range(200):
+        r, c = rng.multinomial(1000, p), rng.multinomial(100, q)
+        cells = Cells(reference=tuple(r), current=tuple(c), points=points, scale=2.3)
+        seen.append(float(effect.function(r, c, cells)))
+        floors.append(risen_floor(cells, effect, true, seed=i, replicates=100))
+    assert np.mean(seen) > 1.05 * true and np.mean(floors) == pytest.approx(np.mean(seen), rel=0.15)
+
+
+@pytest.mark.parametrize("current", [(18, 19, 8, 3, 2), (36, 4, 5, 1, 4), (20, 12, 5, 3, 10)])
+def test_the_p_values_of_small_samples_are_right_far_out(current: tuple[int, ...]) -> None:
+    """Beside half a million random splits of the same rows; the distribution for large samples is too sure."""
+    test, reference = TESTS["chi_square"], np.array([1000, 400, 200, 100, 100])
+    pooled = reference + np.array(current)
+    drawn = np.random.default_rng(0).multivariate_hypergeometric(pooled, 50, 500_000, method="marginals")
+    seen, plain = test.function(reference, current)
+    right = float((chi(pooled - drawn, drawn) >= seen * (1 - 1e-9)).mean())
+    p = refined(test, reference, current, plain, seed=1)
+    assert p >= plain and p == pytest.approx(max(right, plain), rel=0.3)
+
+
+def chi(r: Any, c: Any) -> Any:
+    """Pearson's statistic of many tables, written out."""
+    m, n = r.sum(axis=-1, keepdims=True), c.sum(axis=-1, keepdims=True)
+    pooled = (r + c) / (m + n)
+    return ((r - pooled * m) ** 2 / (pooled * m) + (c - pooled * n) ** 2 / (pooled * n)).sum(axis=-1)
+
+
+def test_a_refined_p_value_is_never_smaller_and_leaves_large_samples_alone() -> None:
+    test = TESTS["chi_square"]
+    assert refined(test, [5, 10, 20], [20, 10, 5], 0.5, seed=1) == 0.5
+    assert refined(test, [500, 600, 700], [500, 700, 600], 0.001, seed=1) == 0.001
+    far = test.function([10, 10, 10], [1, 2, 30])[1]
+    assert refined(test, [10, 10, 10], [1, 2, 30], far, seed=1) >= far > 0
