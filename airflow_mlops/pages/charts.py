@@ -12,7 +12,7 @@ import datetime as dt
 import math
 from collections.abc import Callable, Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from airflow_mlops.core.records import KINDS
 from airflow_mlops.pages.axes import (
@@ -49,10 +49,11 @@ class Series:
 
 def svg(title: str, body: Markup | str, *, width: float, height: float, desc: str = "", kind: str = "chart") -> Markup:
     """The frame of every chart: a picture with a name and a description."""
+    told = f"<desc>{escape(desc)}</desc>" if desc else ""
     return Markup(
-        '<svg class="{}" role="img" viewBox="0 0 {:g} {:g}" preserveAspectRatio="xMinYMid meet">'
-        "<title>{}</title>{}{}</svg>"
-    ).format(kind, width, height, title, Markup("<desc>{}</desc>").format(desc) if desc else "", Markup(body))
+        f'<svg class="{escape(kind)}" role="img" viewBox="0 0 {width:g} {height:g}" '
+        f'preserveAspectRatio="xMinYMid meet"><title>{escape(title)}</title>{told}{Markup(body)}</svg>'
+    )
 
 
 def line(
@@ -186,9 +187,11 @@ def sparkline(title: str, values: Sequence[float | None]) -> Markup:
     told = f"{title}: {number(known[-1][1])}"
     if len(known) > 1:
         told = f"{title}: {number(known[0][1])} to {number(known[-1][1])} in {len(known)} checks"
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    x, y = points[-1]
     body = Markup(
-        '<polyline class="stroke-0" points="{}"/><circle class="mark-0" cx="{:.1f}" cy="{:.1f}" r="2.6"/>'
-    ).format(" ".join(f"{x:.1f},{y:.1f}" for x, y in points), *points[-1])
+        f'<polyline class="stroke-0" points="{line}"/><circle class="mark-0" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
+    )
     return svg(told, body, width=98, height=24, kind="spark")
 
 

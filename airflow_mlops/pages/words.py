@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -47,6 +48,10 @@ VERDICTS: Mapping[str, Verdict] = {
     "error": Verdict("bad", "!", "could not be judged"),
     "insufficient_data": Verdict("unsure", "?", "too little data"),
     "require_approval": Verdict("unsure", "…", "waits for approval"),
+    "roll_back": Verdict("bad", "↩", "to be rolled back"),
+    "extend": Verdict("unsure", "…", "watched further"),
+    "settled": Verdict("good", "✓", "settled"),
+    "not_watched": Verdict("plain", "·", "not watched"),
     "alert": Verdict("unsure", "!", "alert"),
     "retrain": Verdict("unsure", "↻", "retrain"),
     "keep": Verdict("plain", "=", "keep"),
@@ -78,9 +83,15 @@ def verdict(outcome: str, kind: str = "") -> Verdict:
 
 def badge(outcome: Any, kind: str = "") -> Markup:
     """An outcome as a coloured word with its mark; a dash where there is none."""
+    return _badge(str(outcome or ""), kind)
+
+
+@lru_cache(maxsize=256)
+def _badge(outcome: str, kind: str) -> Markup:
+    """A page of many models has few different ones."""
     if not outcome:
         return Markup('<span class="dim">{}</span>').format(NOTHING)
-    shown = verdict(str(outcome), kind)
+    shown = verdict(outcome, kind)
     return Markup('<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>').format(
         shown.tone, shown.mark, shown.word
     )
@@ -135,8 +146,8 @@ def name(value: Any, most: int = 120) -> Markup:
     Markup('<bdi>&lt;b&gt;</bdi>')
     """
     text = shown(value, most)
-    title = Markup(' title="{}"').format(value) if isinstance(value, str) and text != value and value else Markup("")
-    return Markup("<bdi{}>{}</bdi>").format(title, text)
+    title = f' title="{escape(value)}"' if isinstance(value, str) and text != value and value else ""
+    return Markup(f"<bdi{title}>{escape(text)}</bdi>")
 
 
 def short(value: Any, most: int = 12) -> Markup:
@@ -153,7 +164,11 @@ def moment(value: Any) -> float | None:
     >>> moment("2013-05") == moment("2013-05-01T00:00:00Z"), moment("soon")
     (True, None)
     """
-    text = str(value or "")
+    return _moment(str(value or ""))
+
+
+@lru_cache(maxsize=4096)
+def _moment(text: str) -> float | None:
     if 4 <= len(text) <= 7 and text[:4].isdigit():
         text += "-01" * max(0, 2 - text.count("-"))
     try:
@@ -189,7 +204,7 @@ def age(then: Any, now: float) -> str:
         return NOTHING
     seconds = max(0.0, now - known)
     if seconds > 100 * 86400:
-        return dt.datetime.fromtimestamp(known, dt.UTC).strftime("%Y-%m-%d")
+        return dt.datetime.fromtimestamp(known, dt.UTC).date().isoformat()
     for size, word in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size * (2 if word == "days" else 1):
             return f"{math.floor(seconds / size)} {word}"

@@ -37,7 +37,7 @@ WHOLE = 900.0
 OVERLAP_MS = 600_000
 """How far a search for new records looks back: a record is found by when it was begun, and only once it is finished."""
 
-PATIENCE = 0.7
+PATIENCE = 0.4
 """Seconds that a request waits for a snapshot; the page says so and asks again."""
 
 PAGE = 2000
