@@ -20,6 +20,7 @@ OPERATORS = (
     "approval",
     "promotion",
     "registry",
+    "watch",
     "drift",
     "performance",
     "retraining",

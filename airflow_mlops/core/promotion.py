@@ -234,6 +234,7 @@ class RollbackRequest:
         so this is the one key that names the asking task: its DAG, run, task and map index.
     :param reason: why, for the record and for the pin.
     :param to_version: where to; empty: ``previous_champion``.
+    :param from_version: the champion that is meant; another one is left alone. Empty: whichever it is.
     :param pin: put ``mlops.pinned`` on the version that is left, so that no loop promotes it again.
     """
 
@@ -241,6 +242,7 @@ class RollbackRequest:
     request: str
     reason: str
     to_version: str = ""
+    from_version: str = ""
     pin: bool = True
 
     @property
@@ -265,6 +267,9 @@ def judge_rollback(
     if champion is None:
         message = f"{request.model!r} has no champion, so there is nothing to roll back"
         return (Refusal(code="no_champion", message=message),)
+    if request.from_version and champion.version != request.from_version:
+        message = f"version {request.from_version} was to be left; the champion is now {_named(champion)}"
+        return (Refusal(code="champion_moved", message=f"{message}, by {moved_by(champion)}"),)
     if not version:
         message = f"{request.model!r} has no previous champion; name a version with to_version"
         return (Refusal(code="no_previous", message=message),)

@@ -31,6 +31,9 @@ KINDS = (
     "performance",
     "retraining",
     "scoring",
+    "watch",
+    "shadow",
+    "drill",
 )
 """The kinds of records, each the noun of one stage of the lifecycle."""
 

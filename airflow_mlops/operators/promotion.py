@@ -157,13 +157,15 @@ class RollbackModelOperator(_MovesChampion):
     :param model_name: the registered model, as in :class:`PromoteModelOperator`. (templated)
     :param reason: why, in a sentence; kept in the record and in the pin. (templated)
     :param to_version: where to; empty: the version that ``previous_champion`` names. (templated)
+    :param from_version: the champion that is meant, where a decision about one version asked for the rollback: another
+        one that has followed meanwhile is left alone. Empty: whichever it is. (templated)
     :param pin: whether to pin the version that is left. (templated)
     :param mlflow_conn_id: the MLflow connection.
     :raises PromotionRefused: there is nothing to go back to, or the champion moved meanwhile; nothing was changed.
     :raises MlflowUnavailable: retried.
     """
 
-    template_fields: Sequence[str] = ("model_name", "reason", "to_version", "pin", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("model_name", "reason", "to_version", "from_version", "pin", "mlflow_conn_id")
 
     def __init__(
         self,
@@ -171,6 +173,7 @@ class RollbackModelOperator(_MovesChampion):
         model_name: str,
         reason: str,
         to_version: str | int = "",
+        from_version: str | int = "",
         pin: bool | str = True,
         mlflow_conn_id: str = "mlflow_default",
         **kwargs: Any,
@@ -178,6 +181,7 @@ class RollbackModelOperator(_MovesChampion):
         super().__init__(model_name=model_name, mlflow_conn_id=mlflow_conn_id, **kwargs)
         self.reason = reason
         self.to_version = to_version
+        self.from_version = from_version
         self.pin = pin
 
     def execute(self, context: Context) -> dict[str, JSON]:
@@ -189,6 +193,7 @@ class RollbackModelOperator(_MovesChampion):
                 request=digest({k: who.get(k) for k in ("dag_id", "run_id", "task_id", "map_index")}),
                 reason=str(self.reason or ""),
                 to_version=str(self.to_version or "").strip(),
+                from_version=str(self.from_version or "").strip(),
                 pin=_flag("pin", self.pin),
             )
         return self._end(context, rollback(self.hook, request, dag_run=who, at=time_of(context)))

@@ -22,8 +22,8 @@ class RecordAliasMovesOperator(BaseOperator):
     """Enter a move of the champion that was made outside of this package, by hand in MLflow, into the ledger.
 
     MLflow keeps no history of its aliases: without an entry nobody can say afterwards which version was champion. Put
-    it behind a ``ModelAliasSensor``, or at the start of a scheduled DAG. The same move is entered once; a promotion that
-    is under way is none. Nothing is moved back: whether it should be is a person's decision, or a rollback's.
+    it behind a ``ModelAliasSensor``, or at the start of a scheduled DAG. The same move is entered once; a promotion
+    that is under way is none. Nothing is moved back: whether it should be is a person's decision, or a rollback's.
 
     Returns ``{"model_name", "moved": whether there was such a move, "decision": the entry as a dict, or null}``.
 
