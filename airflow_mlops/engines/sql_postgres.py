@@ -1,8 +1,8 @@
 """PostgreSQL counts for itself.
 
 The digest is the file engines' for the same rows. Where the types can't agree: ``json``, arrays, ranges and other
-types of its own are the text that PostgreSQL writes; ``char(n)`` is without its padding; a ``numeric`` NaN and dates
-before the year 1 have no counterpart.
+types of its own are the text that PostgreSQL writes; ``char(n)`` is without its padding; a ``numeric`` NaN, dates
+before the year 1 and the sign of a NaN have no counterpart.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class Postgres:
         (found,) = session.query(
             "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), "
             "set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true), "
-            "set_config('extra_float_digits', '1', true), set_config('standard_conforming_strings', 'on', true)"
+            "set_config('extra_float_digits', '1', true), set_config('standard_conforming_strings', 'on', true), "
+            # Compiling expressions as long as ours takes the server longer than evaluating them.
+            "set_config('jit', 'off', true)"
         )
         if int(found[0]) < OLDEST:
             return f"server version {found[0]} is older than {OLDEST}"
@@ -192,10 +194,10 @@ class Postgres:
 
 
 def encoded(column: Column) -> str:
-    """SQL that gives a value as :func:`airflow_mlops.engines.digests.encoded` does."""
+    """SQL that gives a value of the row ``data`` as :func:`airflow_mlops.engines.digests.encoded` does."""
     sql, kind = column.sql, column.type
     if kind == "float":
-        text = _float(f"(CAST({sql} AS DOUBLE) + 0.0)")
+        text = _float(f"(CAST(data.{sql} AS DOUBLE) + 0.0)")
     elif kind == "datetime":
         text = f"CAST(epoch_us({sql}) AS VARCHAR)"
     elif kind == "decimal":
@@ -209,14 +211,26 @@ def encoded(column: Column) -> str:
 
 
 def _float(number: str) -> str:
-    """The shortest digits, as DuckDB writes them: 1.0 for 1, and no exponent below 1e16."""
+    """The shortest digits, as DuckDB and Python write them: 1.0 for 1, and no exponent below 1e16.
+
+    PostgreSQL writes a digit more where fewer read back the same only by rounding to even; that is seen between
+    2**53 and 1e30, where such halves can be written at all.
+    """
     text = f"CAST({number} AS VARCHAR)"
-    digits = f"replace(split_part(trim(leading '-' FROM {text}), 'e', 1), '.', '')"
+    mantissa, exponent = f"split_part({text}, 'e', 1)", f"split_part({text}, 'e', 2)"
+    digits = f"replace(trim(leading '-' FROM {mantissa}), '.', '')"
     sign = f"CASE WHEN {number} < CAST(0 AS DOUBLE) THEN '-' ELSE '' END"
     whole, rest = f"rpad(left({digits}, 16), 16, '0')", f"coalesce(nullif(substr({digits}, 17), ''), '0')"
+    kept = f"CAST(trim_scale(round(CAST({mantissa} AS DECIMAL(38, 20)), kept.n)) AS VARCHAR) || 'e' || {exponent}"
+    short = (
+        f"(SELECT {kept} FROM generate_series(1, 17) AS kept(n) WHERE CAST({kept} AS DOUBLE) = {number} "
+        "ORDER BY kept.n LIMIT 1)"
+    )
     return (
         f"CASE WHEN isnan({number}) THEN 'nan' WHEN NOT isfinite({number}) THEN {sign} || 'inf' "
         f"WHEN {text} LIKE '%e+15' THEN {sign} || {whole} || '.' || {rest} "
+        f"WHEN {text} LIKE '%e+1_' OR {text} LIKE '%e+2_' "
+        f"THEN {short} "
         f"WHEN {text} LIKE '%e%' OR {text} LIKE '%.%' THEN {text} ELSE {text} || '.0' END"
     )
 

@@ -147,20 +147,17 @@ def _shares(rows: int) -> str:
 
 
 def _bins(source: SqlSource, here: Sequence[_Counting]) -> None:
-    """Rows a bin, of all columns in one query: each row is as many rows as it has columns, grouped by both."""
+    """Rows a bin."""
     trees = [profiling._tree(c.column.number, c.edges) for c in here]
-    pairs = [
-        f"({i}, CASE WHEN {finite(c.column)} IS NOT NULL THEN {tree} END)"
-        for i, (c, tree) in enumerate(zip(here, trees, strict=True))
-    ]
-    _grouped(source, here, pairs)
+    binned = [f"CASE WHEN {finite(c.column)} IS NOT NULL THEN {tree} END" for c, tree in zip(here, trees, strict=True)]
+    _grouped(source, here, binned)
 
 
 def _categories(source: SqlSource, here: Sequence[_Counting]) -> None:
     """Rows a category; of a reference's column, those of the reference's categories only."""
-    pairs: list[str] = []
+    named: list[str] = []
     parameters: dict[str, Any] = {}
-    for i, c in enumerate(here):
+    for c in here:
         text = f"CAST({c.column.sql} AS VARCHAR)"
         if c.model is not None:
             slots = []
@@ -169,15 +166,18 @@ def _categories(source: SqlSource, here: Sequence[_Counting]) -> None:
                 parameters[key] = category
                 slots.append(f"CAST(${key} AS VARCHAR)")
             text = f"CASE WHEN {text} IN ({', '.join(slots)}) THEN {text} END" if slots else "CAST(NULL AS VARCHAR)"
-        pairs.append(f"({i}, {text})")
-    _grouped(source, here, pairs, **parameters)
+        named.append(text)
+    _grouped(source, here, named, **parameters)
 
 
-def _grouped(source: SqlSource, here: Sequence[_Counting], pairs: Sequence[str], **parameters: Any) -> None:
+def _grouped(source: SqlSource, here: Sequence[_Counting], values: Sequence[str], **parameters: Any) -> None:
+    """Rows of every value of every column, in one pass: a row becomes as many as it has columns."""
     if not here:
         return
-    tail = f"CROSS JOIN LATERAL (VALUES {', '.join(pairs)}) AS pairs(k, v) WHERE v IS NOT NULL GROUP BY 1, 2"
-    for k, v, n in source.fetch("k, v, count(*)", tail, **parameters):
+    numbers = ", ".join(str(i) for i in range(len(here)))
+    pairs = f"SELECT unnest([{numbers}]) AS k, unnest([{', '.join(values)}]) AS v FROM {source.relation} AS data"
+    sql = f"SELECT k, v, count(*) FROM ({pairs}) AS pairs WHERE v IS NOT NULL GROUP BY 1, 2"
+    for k, v, n in source.run(sql, **parameters):
         here[int(k)].groups[v] = int(n)
 
 

@@ -105,7 +105,7 @@ class PostgresServer:
         """End it, its clients too, and take its folder away; harmless when it is not running."""
         process, self._process = self._process, None
         if process is not None:
-            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            for number in (signal.SIGQUIT, signal.SIGKILL):  # at once: nothing of it is kept
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -123,7 +123,10 @@ def _binaries() -> Path:
         if on_path := shutil.which("initdb"):
             return Path(on_path).resolve().parent
         if attempt == "look" and os.geteuid() == 0 and shutil.which("apt-get"):
-            quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
+            quiet: dict[str, Any] = {
+                "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                "stdout": subprocess.DEVNULL,
+            }
             subprocess.run(["apt-get", "update", "-q"], check=False, **quiet)
             subprocess.run(["apt-get", "install", "-yq", "--no-install-recommends", "postgresql"], check=False, **quiet)
     raise RuntimeError("no PostgreSQL server is installed: apt-get install postgresql, or put initdb on the PATH")
