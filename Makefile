@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DVC := $(VENV)/dvc
 EXTRAS := amazon,postgres,demo
 
 RUN := AIRFLOW_HOME=$(CURDIR)/.cache/airflow $(BIN)/
@@ -44,7 +45,7 @@ layers: $(STAMP) ## which module may import which
 doctest: $(STAMP) ## the examples in the docstrings
 	@$(RUN)pytest --doctest-modules airflow_mlops
 
-test-unit: $(STAMP) ## the tests alone
+test-unit: $(STAMP) $(DVC)/.installed ## the tests alone
 	@$(RUN)pytest --durations=10
 
 bench-%: $(STAMP) ## one of the benchmarks in dev/bench: figure, value, bound, ok or short
@@ -64,10 +65,20 @@ $(STAMP): pyproject.toml dev/constraints.txt
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -c dev/constraints.txt -e '.[$(EXTRAS)]' --group dev
 	@touch $@
 
+# DVC with its S3 remote can't share an environment with Airflow's Amazon provider (aiobotocore pins an older botocore):
+# it is a program beside it, here as on a worker. moto's server is the S3 of the tests.
+$(DVC)/.installed: dev/requirements-dvc.in dev/constraints-dvc.txt | $(STAMP)
+	@echo "==> DVC in $(DVC) (once)"
+	@test -x $(DVC)/bin/python || $(PYTHON) -m venv $(DVC)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(DVC)/bin/python -c dev/constraints-dvc.txt -r dev/requirements-dvc.in
+	@touch $@
+
 constraints: ## resolve the newest versions that work together into dev/constraints.txt
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade \
 		--all-extras --group dev pyproject.toml -o dev/constraints.txt
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> dev/constraints.txt
 	@sort -o dev/constraints.txt dev/constraints.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade \
+		dev/requirements-dvc.in -o dev/constraints-dvc.txt
 	@wc -l < dev/constraints.txt | xargs echo "pinned packages:"

@@ -12,9 +12,11 @@
     │       ├── GateRejected
     │       ├── ApprovalRefused
     │       ├── PromotionRefused
+    │       ├── SnapshotRefused
     │       ├── DriftDetected                  only where the author chose to fail on drift
     │       └── PerformanceDropped             only where the author chose to fail on it
-    └── MlflowUnavailable                      retried: the server may be back in a minute
+    ├── MlflowUnavailable                      retried: the server may be back in a minute
+    └── DvcUnavailable                         retried: the repository or its remote may be back in a minute
 
 A failure's report is in XCom and in MLflow *before* the exception is raised.
 """
@@ -67,6 +69,10 @@ class PromotionRefused(LifecycleFailure):
     """The alias was not moved; the champion is what it was."""
 
 
+class SnapshotRefused(LifecycleFailure):
+    """No new version of the data: the rows, the path or the tag can't be one."""
+
+
 class DriftDetected(LifecycleFailure):
     """Drift, in a DAG whose author asked for a failure."""
 
@@ -84,5 +90,18 @@ class MlflowUnavailable(AirflowException):
 
     def __init__(self, conn_id: str, reason: str) -> None:
         super().__init__(f"MLflow is not available through connection {conn_id!r}: {reason}")
+        self.conn_id = conn_id
+        self.reason = reason
+
+
+class DvcUnavailable(AirflowException):
+    """A repository or its data remote did not answer, or somebody else is at work there. Retryable.
+
+    :param conn_id: the Airflow connection that was used. Credentials are never part of the message.
+    :param reason: what git or dvc said, with credentials removed.
+    """
+
+    def __init__(self, conn_id: str, reason: str) -> None:
+        super().__init__(f"DVC could not work through connection {conn_id!r}: {reason}")
         self.conn_id = conn_id
         self.reason = reason

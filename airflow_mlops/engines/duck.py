@@ -117,6 +117,7 @@ class Source:
     :param parameters: what ``relation`` has bound.
     :param columns: the columns, in order.
     :param label: the dataset, for messages.
+    :param version: of the rows, where their place has versions.
     """
 
     con: Any
@@ -124,6 +125,7 @@ class Source:
     parameters: Mapping[str, Any]
     columns: tuple[Column, ...]
     label: str
+    version: str = ""
 
     def execute(self, select: str, tail: str = "", **parameters: Any) -> Any:
         """``SELECT <select> FROM <rows> <tail>``, as DuckDB's result."""
@@ -297,7 +299,8 @@ class DuckEngine:
 
         with self.open(ref) as source:
             found, rows = digests.content(source)
-            return ref.resolve(digest=found, rows=rows, schema={c.name: c.type for c in source.columns})
+            schema = {c.name: c.type for c in source.columns}
+            return ref.resolve(digest=found, rows=rows, schema=schema, version=source.version)
 
     def profile(self, ref: DatasetRef, *, reference: Profile | None = None, columns: Sequence[str] = ()) -> Profile:
         """See :meth:`airflow_mlops.engines.Engine.profile`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ class FileEngine(DuckEngine):
                 con.register_filesystem(files.filesystem)
             with explained(ref.label):
                 _OPENERS[ref.file_format](con, ref, files)
-            yield narrowed(con, "raw", ref)
+            yield dataclasses.replace(narrowed(con, "raw", ref), version=files.version)
 
 
 def _parquet(con: Any, ref: DatasetRef, files: Files) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import DataError, DatasetNotFound, UnknownName
+from airflow_mlops.core.errors import DataError, DatasetNotFound, UnknownName, UsageError
 
 ENDINGS = {
     "parquet": (".parquet", ".pq"),
@@ -26,11 +26,13 @@ class Files:
     :param paths: sorted by name, so that the same files are read in the same order.
     :param keys: names of the Hive partition columns (``month=2013-01/``) below the folder or in the glob.
     :param filesystem: fsspec's file system of an object store; ``None``: local files.
+    :param version: of the files, where their place has versions: the commit of a DVC repository.
     """
 
     paths: tuple[str, ...]
     keys: tuple[str, ...] = ()
     filesystem: Any = None
+    version: str = ""
 
 
 def locate(ref: DatasetRef) -> Files:
@@ -42,6 +44,8 @@ def locate(ref: DatasetRef) -> Files:
     if parts.scheme in ("", "file") or (len(parts.scheme) == 1 and ref.uri[1:2] == ":"):
         local = unquote(parts.path) if parts.scheme == "file" else ref.uri
         return _local(ref, local)
+    if parts.scheme == "dvc":
+        return _versioned(ref)
     return _remote(ref, parts.scheme)
 
 
@@ -70,6 +74,17 @@ def _local(ref: DatasetRef, path: str) -> Files:
     raise DatasetNotFound(
         f"{ref.label} does not exist: no file or folder {path!r}. Was it written, and under this name?"
     )
+
+
+def _versioned(ref: DatasetRef) -> Files:
+    """What ``dvc://path/in/repository`` is at the reference's version, on this host."""
+    from airflow.sdk import BaseHook
+
+    hook: Any = BaseHook.get_hook(ref.conn_id or "dvc_default")
+    if not hasattr(hook, "fetch"):
+        raise UsageError(f"{ref.label}: connection {ref.conn_id!r} is not of the type dvc")
+    found = hook.fetch(ref.uri.partition("://")[2], ref.version)
+    return dataclasses.replace(_local(ref, str(found.path)), version=found.revision)
 
 
 def _remote(ref: DatasetRef, scheme: str) -> Files:

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, Any] = {
     "model_name": "late",
     "op_args": [],
     "output": "scores/2013-05.parquet",
+    "path": "data/2013-05.parquet",
     "policy": {},
     "predictions": {"uri": "scores/2013-05.parquet"},
     "python_callable": len,

@@ -88,10 +88,9 @@ class TestEveryTask:
         assert back.task_type == cls.__name__
         assert tuple(back.template_fields) == tuple(task.template_fields)
 
-    def test_talks_to_mlflow_through_a_connection_that_can_be_named(self, cls):
-        assert "mlflow_conn_id" in inspect.signature(inspect.unwrap(cls.__init__)).parameters or not hasattr(
-            cls, "hook"
-        )
+    def test_talks_to_others_through_a_connection_that_can_be_named(self, cls):
+        named = {"mlflow_conn_id", "dvc_conn_id"} & set(inspect.signature(inspect.unwrap(cls.__init__)).parameters)
+        assert named or not hasattr(cls, "hook")
 
 
 @pytest.mark.parametrize("cls", SENSORS, ids=lambda c: c.__name__)
