@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.estimation import calibration_of, estimate
+from airflow_mlops.core.figures import Figure, realised, realised_slices
 from airflow_mlops.core.metrics import METRICS, Metric
 from airflow_mlops.core.performance_policy import Bound, PerformancePolicy
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, finite
@@ -29,6 +29,7 @@ __all__ = [
     "check_performance",
     "estimate",
     "realised",
+    "realised_slices",
 ]
 
 
@@ -63,71 +64,6 @@ class Labels:
         return {**dataclasses.asdict(self), "coverage": self.coverage}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A metric's value and how sure it is.
-
-    :param value: ``None`` where there is none; ``why`` says why.
-    :param low: lower end of the interval. :param high: upper end.
-    :param error: standard error; gives the interval where ``low`` and ``high`` are not known.
-    :param estimated: whether no label was seen.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    error: float | None = None
-    why: str = ""
-    estimated: bool = False
-
-    def to_dict(self) -> dict[str, JSON]:
-        """Plain values."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v not in (None, "")}
-
-
-def realised(
-    metrics: Iterable[Metric],
-    y: Any,
-    outputs: Mapping[str, Any],
-    *,
-    replicates: int = 200,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Figure]:
-    """Metrics of labelled rows, with bootstrap intervals.
-
-    :param metrics: from the metric table, or a user's own.
-    :param y: the truth as the metrics want it, shape ``(n,)``.
-    :param outputs: ``labels`` / ``scores`` / ``probabilities`` -> what the model said; what is missing makes a figure
-        without a value, never one that is left out.
-    :param seed: of the resampling.
-    """
-    import numpy as np
-
-    from airflow_mlops.core.bootstrap import rare, replicate, statistic
-
-    found: dict[str, Figure] = {}
-    certain: dict[str, Any] = {}
-    for metric in metrics:
-        if metric.needs not in outputs:
-            found[metric.name] = Figure(value=None, why=f"{metric.name} needs {metric.needs}, which were not recorded")
-            continue
-        value, why = metric.figure(y, outputs[metric.needs])
-        found[metric.name] = Figure(value=value, why=why)
-        if value is not None and replicates:
-            certain[metric.name] = statistic(metric, y, outputs[metric.needs])
-    classes = "scores" in outputs or "probabilities" in outputs
-    strata = y if classes and certain and rare(y) else None
-    drawn = replicate(list(certain.values()), len(y), replicates=replicates, seed=seed, strata=strata)
-    for name, figures in zip(certain, drawn, strict=True):
-        known = figures[np.isfinite(figures)]
-        if len(known) > replicates / 2:
-            tail = (1 - confidence) / 2
-            low, high = (float(q) for q in np.quantile(known, [tail, 1 - tail]))
-            found[name] = dataclasses.replace(found[name], low=low, high=high, error=float(known.std()))
-    return found
-
-
 def check_performance(
     policy: PerformancePolicy,
     *,
@@ -139,6 +75,8 @@ def check_performance(
     inputs: Mapping[str, str] | None = None,
     subject: str = "",
     metrics: Mapping[str, Metric] = METRICS,
+    outputs: Iterable[Check] = (),
+    slices: Mapping[str, Mapping[str, Figure]] | None = None,
 ) -> Report:
     """Judge one batch of predictions.
 
@@ -149,6 +87,8 @@ def check_performance(
     :param reference_errors: metric -> standard error of that figure.
     :param inputs: name -> digest of everything the verdict is a function of; the policy's is added.
     :param metrics: the table that says which direction is better.
+    :param outputs: checks of the predictions themselves, as they are.
+    :param slices: ``column=value`` -> metric -> realised figure; held against ``lower`` and ``upper`` as warnings.
     :returns: a report of kind ``performance``; ``details["basis"]`` says ``realised``, ``estimated`` or ``none``.
     """
     checks = _labels(labels, policy)
@@ -172,12 +112,16 @@ def check_performance(
             checks += _bounded(name, figure, bound, policy, before, error, metrics)
         if not policy.bounds:
             checks += [_reported(name, figure) for name, figure in judged.items()]
+    if basis == "realised":
+        checks += [c for name, figures in (slices or {}).items() for c in _slice(name, figures, policy, metrics)]
+    checks = [*checks, *outputs]
     details: dict[str, JSON] = {
         "basis": basis,
         "labels": labels.to_dict(),
         "realised": {k: f.to_dict() for k, f in observed.items()},
         "estimated": {k: f.to_dict() for k, f in (estimated or {}).items()} if policy.estimates != "ignore" else {},
         "reference": dict(reference or {}),
+        "slices": {name: {k: f.to_dict() for k, f in found.items()} for name, found in (slices or {}).items()},
     }
     return Report(
         kind="performance",
@@ -186,6 +130,25 @@ def check_performance(
         inputs={**(inputs or {}), "policy": policy.digest},
         details=details,
     )
+
+
+def _slice(
+    name: str, figures: Mapping[str, Figure], policy: PerformancePolicy, metrics: Mapping[str, Metric]
+) -> list[Check]:
+    """A slice's figures against the bounds of all: it is said, and does not decide."""
+    checks = []
+    for metric, bound in policy.bounds.items():
+        if metric not in figures or (bound.lower is None and bound.upper is None):
+            continue
+        alone = dataclasses.replace(bound, max_drop=None, max_relative_drop=None)
+        for check in _bounded(metric, figures[metric], alone, policy, None, None, metrics):
+            status = Status.INSUFFICIENT if check.status is Status.ERROR else check.status
+            checks.append(
+                dataclasses.replace(
+                    check, name="slice_value", subject=f"{name} {metric}", status=status, severity=Severity.WARNING
+                )
+            )
+    return checks
 
 
 def _labels(labels: Labels, policy: PerformancePolicy) -> list[Check]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from airflow_mlops.core.errors import PolicyError, UnknownName
+from airflow_mlops.core.output_quality import OutputPolicy
 from airflow_mlops.core.results import JSON, finite
 from airflow_mlops.core.settings import Policy, within
 
@@ -51,6 +52,7 @@ class PerformancePolicy(Policy):
     :param minimum_rows: labelled rows below which nothing is judged.
     :param minimum_coverage: least share of the due rows that have a label, 0 to 1.
     :param estimates: one of :data:`ESTIMATES`.
+    :param outputs: an :class:`~airflow_mlops.core.output_quality.OutputPolicy`, or its dict.
     :param replicates: bootstrap resamples behind the intervals; 0: no intervals, the figure itself is judged.
 
     >>> policy = PerformancePolicy(bounds={"roc_auc": {"lower": 0.6, "max_drop": 0.05}})
@@ -64,9 +66,11 @@ class PerformancePolicy(Policy):
     minimum_coverage: float = 0.9
     estimates: str = "judge"
     replicates: int = 200
+    outputs: OutputPolicy = dataclasses.field(default_factory=OutputPolicy)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bounds", {str(k): Bound.of(v) for k, v in self.bounds.items()})
+        object.__setattr__(self, "outputs", OutputPolicy.of(self.outputs))
         within(self.confidence, "confidence", 0.5, 1 - 1e-9)
         within(self.minimum_rows, "minimum_rows", 1, 1e12)
         within(self.minimum_coverage, "minimum_coverage", 0, 1)
@@ -80,4 +84,5 @@ class PerformancePolicy(Policy):
         plain["bounds"] = {
             name: {k: v for k, v in bound.to_dict().items() if v is not None} for name, bound in self.bounds.items()
         }
+        plain["outputs"] = self.outputs.to_dict()
         return plain

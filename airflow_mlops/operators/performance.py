@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import DataError, DatasetNotFound, LabelError, MlopsError, UsageError
+from airflow_mlops.core.errors import DataError, DatasetNotFound, LabelError, MlopsError, SchemaMismatch, UsageError
 from airflow_mlops.core.metrics import Metric, metrics_of
-from airflow_mlops.core.performance import Figure, PerformancePolicy, check_performance, estimate, realised
+from airflow_mlops.core.output_quality import check_outputs
+from airflow_mlops.core.performance import (
+    Figure,
+    PerformancePolicy,
+    check_performance,
+    estimate,
+    realised,
+    realised_slices,
+)
 from airflow_mlops.core.records import ModelVersion, Record
-from airflow_mlops.core.results import JSON, Report, Status, digest
+from airflow_mlops.core.results import JSON, Check, Report, Status, digest
 from airflow_mlops.core.retraining_rules import time_of as parsed
 from airflow_mlops.core.settings import duration
 from airflow_mlops.exceptions import LifecycleFailure, PerformanceDropped
@@ -57,6 +65,8 @@ class CheckPerformanceOperator(MonitoringOperator):
     :param time_column: of the predictions: the time that the lag counts from. (templated)
     :param as_of: ISO time that the lag counts back from; empty: the time the run is about. (templated)
     :param minimum_coverage: in place of the policy's.
+    :param slices: columns of the predictions: each of their values has realised figures with intervals of its own,
+        which are held against the bounds as warnings. (templated)
     :param estimate: whether to estimate from the calibration that was logged with the version.
     :param positive_label: of two classes the one that ``score`` is of; ``None``: as the version was trained.
         (templated)
@@ -79,6 +89,7 @@ class CheckPerformanceOperator(MonitoringOperator):
         "labels",
         "key",
         "target",
+        "slices",
         "policy",
         "time_column",
         "as_of",
@@ -103,6 +114,7 @@ class CheckPerformanceOperator(MonitoringOperator):
         time_column: str = "",
         as_of: str = "",
         minimum_coverage: float | None = None,
+        slices: Sequence[str] | str = (),
         estimate: bool = True,
         positive_label: Any = None,
         version: str = "",
@@ -126,6 +138,7 @@ class CheckPerformanceOperator(MonitoringOperator):
         self.time_column = time_column
         self.as_of = as_of
         self.minimum_coverage = minimum_coverage
+        self.slices = slices
         self.estimate = estimate
         self.positive_label = positive_label
         self.version = version
@@ -157,7 +170,7 @@ class CheckPerformanceOperator(MonitoringOperator):
             if self.on_missing_model == "skip":
                 raise AirflowSkipException(message)
             raise LifecycleFailure(message, result)
-        report = self._judge(version, ref, policy, metrics, due, subject)
+        report = self._judge(version, ref, policy, metrics, due, subject, self.as_of or time_of(context))
         report = dataclasses.replace(report, details={**report.details, "version": version.version})
         record = self.hook.record(self._record(context, report, version, subject), dag_run=run_of(context))
         known = {k: report.details.get(k) for k in ("basis", "realised", "estimated", "reference", "labels")}
@@ -199,6 +212,7 @@ class CheckPerformanceOperator(MonitoringOperator):
         metrics: Sequence[Metric],
         due: dt.datetime | None,
         subject: str,
+        at: str,
     ) -> Report:
         from airflow_mlops.engines.joins import join_labels
 
@@ -207,22 +221,32 @@ class CheckPerformanceOperator(MonitoringOperator):
             raise UsageError(
                 f"target names the column of the labels; {version.label} does not say what it was trained on"
             )
-        inputs = {"version": version.label, "policy": policy.digest, "metrics": digest([m.name for m in metrics])}
+        slices = [self.slices] if isinstance(self.slices, str) else list(self.slices or ())
+        inputs = {
+            "version": version.label,
+            "policy": policy.digest,
+            "metrics": digest([m.name for m in metrics]),
+            "slices": digest(slices),
+        }
         try:
             joined = join_labels(
                 ref,
                 data_of(self.labels) if self.labels is not None else None,
                 key=[self.key] if isinstance(self.key, str) else list(self.key),
                 target=target,
+                keep=("prediction", "score", "model_version", *slices),
                 time_column=self.time_column,
                 due=due,
             )
             inputs |= {**joined.digests, "due": due.isoformat() if due else "all", "seed": str(self.seed)}
-            observed = self._observed(joined, version, target, metrics, policy) if len(joined.rows) else {}
+            missing = [c for c in slices if c not in joined.predictions.columns]
+            if missing:
+                raise SchemaMismatch(f"the predictions have no column {', '.join(map(repr, missing))}", missing=missing)
+            observed, parts = self._observed(joined, version, target, metrics, policy, slices)
         except DatasetNotFound:
             raise
         except LabelError as error:  # the first labels to come can all say the same: no figure, and no failure yet
-            observed = {m.name: Figure(value=None, why=str(error)) for m in metrics}
+            observed, parts = {m.name: Figure(value=None, why=str(error)) for m in metrics}, {}
         except DataError as error:
             return unknown("performance", subject, "data", str(error), inputs, basis="none")
         calibration = self._calibration(version)
@@ -237,7 +261,18 @@ class CheckPerformanceOperator(MonitoringOperator):
             inputs=inputs,
             subject=subject,
             metrics={m.name: m for m in metrics},
+            outputs=self._outputs(joined, version, policy, at),
+            slices=parts,
         )
+
+    @staticmethod
+    def _outputs(joined: Joined, version: ModelVersion, policy: PerformancePolicy, at: str) -> list[Check]:
+        until = version.tag("data_until")
+        try:
+            newest = parsed(until) if until else None
+        except MlopsError:  # text that sorts by time need not be a time
+            newest = None
+        return check_outputs(joined.predictions, policy.outputs, trained_until=newest, at=parsed(at) if at else None)
 
     def _observed(
         self,
@@ -246,10 +281,14 @@ class CheckPerformanceOperator(MonitoringOperator):
         target: str,
         metrics: Sequence[Metric],
         policy: PerformancePolicy,
-    ) -> dict[str, Figure]:
+        slices: Sequence[str],
+    ) -> tuple[dict[str, Figure], dict[str, dict[str, Figure]]]:
+        """Realised figures of all rows, and of each slice; none where no row has a label."""
         from airflow_mlops.core.outputs import task_of, truth_of
 
         rows = joined.rows
+        if not len(rows):
+            return {}, {}
         if "prediction" not in rows.columns:
             raise DataError("the predictions have no column 'prediction'")
         task = task_of(metrics) or version.tag("problem")
@@ -258,15 +297,17 @@ class CheckPerformanceOperator(MonitoringOperator):
         known = [] if task == "regression" else said.dropna().unique().tolist()
         column = target if target in rows.columns and target not in joined.predictions.columns else f"{target}_label"
         truth = truth_of(rows[column], task=task, known=known, positive_label=positive, name=target)
-        outputs = _outputs(rows.loc[truth.kept], truth)
-        return realised(
-            metrics,
-            truth.y,
-            outputs,
-            replicates=policy.replicates,
-            confidence=policy.confidence,
-            seed=self.seed,
+        rows = rows.loc[truth.kept]
+        outputs = _outputs(rows, truth)
+        how: dict[str, Any] = {
+            "replicates": policy.replicates,
+            "confidence": policy.confidence,
+            "seed": self.seed,
+        }
+        parts = realised_slices(
+            metrics, truth.y, outputs, {c: rows[c] for c in slices}, minimum_rows=policy.minimum_rows, **how
         )
+        return realised(metrics, truth.y, outputs, **how), parts
 
     def _calibration(self, version: ModelVersion) -> Mapping[str, Any] | None:
         try:

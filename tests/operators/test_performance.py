@@ -144,7 +144,6 @@ def test_rows_younger_than_the_lag_are_not_judged(champion: str, run_task: TaskR
         (lambda s, t: (s, t.drop(columns="late")), "data"),
         (lambda s, t: (s.drop(columns="prediction"), t), "data"),
         (lambda s, t: (s.assign(prediction=True), t.assign(late=True)), "value"),
-        (lambda s, t: (s.assign(score=np.nan), t), "value"),
     ],
 )
 def test_what_can_not_be_judged_is_an_error_and_never_fine(
@@ -154,6 +153,39 @@ def test_what_can_not_be_judged_is_an_error_and_never_fine(
     result = run_task(check(write(tmp_path, *spoil(said, labels))))
     assert result["status"] == "error"
     assert name in [c["name"] for c in result["report"]["checks"] if c["status"] == "error"]
+
+
+def test_predictions_that_are_no_use_fail_without_a_label(champion: str, run_task: TaskRunner, tmp_path: Path) -> None:
+    said, _ = scored()
+    said.loc[:2, "score"] = np.nan
+    files = write(tmp_path, said, said)
+    result = run_task(check(files, labels=None))
+    failed = [c for c in result["report"]["checks"] if c["status"] == "failed"]
+    assert [c["name"] for c in failed] == ["missing_outputs"] and result["status"] == "failed"
+    MlflowHook().tag_version("delays", "1", {"data_until": "2012-12"})
+    policy = {**POLICY, "outputs": {"max_age": {"days": 60}, "max_missing": 0.01}}
+    result = run_task(check(files, labels=None, policy=policy), partition_key="2013-05")
+    said_so = {c["name"]: c["status"] for c in result["report"]["checks"]}
+    assert said_so["model_age"] == "failed" and said_so["missing_outputs"] == "passed"
+
+
+def test_slices_have_figures_of_their_own_and_a_bad_one_is_said(
+    champion: str, run_task: TaskRunner, tmp_path: Path
+) -> None:
+    said, labels = scored(3000)
+    said["origin"] = np.where(np.arange(3000) % 3 == 0, "JFK", "LGA")
+    said.loc[:20, "origin"] = "EWR"
+    bad = said["origin"] == "JFK"
+    labels.loc[bad, "late"] = np.random.default_rng(1).permutation(labels.loc[bad, "late"])
+    policy = {"bounds": {"roc_auc": {"lower": 0.6}}}
+    result = run_task(check(write(tmp_path, said, labels), slices=["origin"], policy=policy))
+    checks = {c["subject"]: c for c in result["report"]["checks"] if c["name"] == "slice_value"}
+    assert checks["origin=JFK roc_auc"]["status"] == "failed" and checks["origin=LGA roc_auc"]["status"] == "passed"
+    assert checks["origin=EWR roc_auc"]["status"] == "insufficient_data"
+    jfk = result["report"]["details"]["slices"]["origin=JFK"]["roc_auc"]
+    assert jfk["low"] < jfk["value"] < jfk["high"] < 0.6 and result["status"] == "passed"
+    unknown = run_task(check(write(tmp_path, said, labels), task_id="unknown", slices="runway"))
+    assert unknown["status"] == "error" and "runway" in unknown["report"]["checks"][0]["message"]
 
 
 def test_labels_that_repeat_themselves_count_once(champion: str, run_task: TaskRunner, tmp_path: Path) -> None:

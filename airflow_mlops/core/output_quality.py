@@ -1,0 +1,159 @@
+"""What a model said, before anybody knows whether it is right: is it usable at all, and is the model of this year.
+
+A prediction that is missing, the same for everybody, or outside of what can be, needs no label to be wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_mlops.core.errors import PolicyError
+from airflow_mlops.core.results import Check, Severity, Status
+from airflow_mlops.core.settings import Policy, duration, within
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAST = 30
+"""Rows below which it is no surprise that all predictions are the same."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputPolicy(Policy):
+    """What predictions have to be.
+
+    :param lower: least prediction that can be; ``None``: any. Scores are always within 0 and 1.
+    :param upper: greatest prediction that can be.
+    :param max_missing: greatest share of rows whose prediction or score is missing or not finite, 0 to 1.
+    :param constant: ``fail``, ``warn`` or ``ignore`` that all rows have the same score (without scores: prediction).
+    :param max_age: of the newest data that the model was trained on; ``None``: it does not age.
+
+    >>> OutputPolicy(max_age={"days": 90}).max_age.days
+    90
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+    max_missing: float = 0.0
+    constant: str = "fail"
+    max_age: dt.timedelta | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_age", duration(self.max_age, "max_age"))
+        within(self.max_missing, "max_missing", 0, 1)
+        for name in ("lower", "upper"):
+            if (value := getattr(self, name)) is not None:
+                within(value, name, -1e308, 1e308)
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            raise PolicyError(f"lower {self.lower:g} is above upper {self.upper:g}: no prediction can hold both")
+        if self.constant not in ("fail", "warn", "ignore"):
+            raise PolicyError(f"constant is one of 'fail', 'warn', 'ignore', got {self.constant!r}")
+
+
+def check_outputs(
+    predictions: pd.DataFrame,
+    policy: OutputPolicy | Mapping[str, Any] | None = None,
+    *,
+    trained_until: dt.datetime | None = None,
+    at: dt.datetime | None = None,
+) -> list[Check]:
+    """Judge the predictions themselves.
+
+    :param predictions: columns ``prediction`` and for classifiers ``score``; others are not looked at.
+    :param trained_until: the newest data that the model saw; ``None``: not known.
+    :param at: the time it is judged for, never a clock that is read here.
+    :returns: checks ``missing_outputs``, ``constant_output``, ``output_range`` and ``model_age``, those that apply.
+    """
+    policy = OutputPolicy.of(policy)
+    columns = [c for c in ("prediction", "score") if c in predictions.columns]
+    checks = []
+    if columns and len(predictions):
+        checks.append(_missing(predictions, columns, policy))
+        checks += _range(predictions, columns, policy)
+        if policy.constant != "ignore" and len(predictions) >= LEAST:
+            checks.append(_constant(predictions, columns[-1], policy))
+    if policy.max_age is not None:
+        checks.append(_age(policy.max_age, trained_until, at))
+    return checks
+
+
+def _numbers(column: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        return None
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _missing(predictions: pd.DataFrame, columns: list[str], policy: OutputPolicy) -> Check:
+    import numpy as np
+
+    bad = predictions[columns].isna().any(axis=1).to_numpy()
+    for name in columns:
+        if (values := _numbers(predictions[name])) is not None:
+            bad = bad | ~np.isfinite(values)
+    share = float(bad.mean())
+    return Check(
+        name="missing_outputs",
+        status=Status.PASSED if share <= policy.max_missing else Status.FAILED,
+        observed=share,
+        expected=f"at most {policy.max_missing:g} of the rows",
+        message=f"{int(bad.sum())} of {len(predictions)} predictions are missing or not finite",
+    )
+
+
+def _range(predictions: pd.DataFrame, columns: list[str], policy: OutputPolicy) -> list[Check]:
+    import numpy as np
+
+    bounds = {"prediction": (policy.lower, policy.upper), "score": (0.0, 1.0)}
+    checks = []
+    for name in columns:
+        values, (low, high) = _numbers(predictions[name]), bounds[name]
+        if values is None or (low is None and high is None):
+            continue
+        low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
+        outside = int(((values < low) | (values > high)).sum())
+        checks.append(
+            Check(
+                name="output_range",
+                subject=name,
+                status=Status.FAILED if outside else Status.PASSED,
+                observed=outside,
+                expected=f"{low:g} <= {name} <= {high:g}",
+                message=f"{outside} of {len(values)} are outside of {low:g} to {high:g}",
+            )
+        )
+    return checks
+
+
+def _constant(predictions: pd.DataFrame, name: str, policy: OutputPolicy) -> Check:
+    known = predictions[name].dropna()
+    same = known.nunique() == 1
+    return Check(
+        name="constant_output",
+        subject=name,
+        status=Status.FAILED if same else Status.PASSED,
+        severity=Severity.CRITICAL if policy.constant == "fail" else Severity.WARNING,
+        expected="more than one value",
+        message=f"all {len(known)} rows have the same {name}" if same else f"{name} differs between rows",
+    )
+
+
+def _age(most: dt.timedelta, until: dt.datetime | None, at: dt.datetime | None) -> Check:
+    if until is None or at is None:
+        message = "it is not known how new the model's data is"
+        return Check(name="model_age", status=Status.ERROR, severity=Severity.WARNING, message=message)
+    days = (at - until).total_seconds() / 86400
+    limit = most.total_seconds() / 86400
+    return Check(
+        name="model_age",
+        status=Status.FAILED if days > limit else Status.PASSED,
+        severity=Severity.WARNING,
+        observed=days,
+        expected=f"at most {limit:g} days",
+        message=f"the newest data that the model saw is {days:.1f} days old",
+    )
