@@ -54,7 +54,7 @@ def fill(database: Path, models: int = MODELS) -> int:
         for j, (record, run) in enumerate(records):
             mine = Record(**{**{f: getattr(record, f) for f in record.__dataclass_fields__}, "model": name})
             run_id = uuid.UUID(int=i * 1000 + j, version=4).hex
-            start = now - (len(records) - j) * 60_000 - i
+            start = now - (len(records) - j) * 7 * 86_400_000 - i  # a week apart
             rows["runs"].append((run_id, record.kind, "FINISHED", start, start + 500, "active", "/nowhere", i + 1))
             rows["tags"] += [(k, v, run_id) for k, v in record_tags(mine, run).items()]
             rows["metrics"] += [(k, v, start, run_id) for k, v in record.metrics.items()]
