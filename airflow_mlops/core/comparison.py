@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from airflow_mlops.core.bootstrap import LEVELS, quantiles, rare, replicate, statistic
 from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure, Slice
-from airflow_mlops.core.metrics import Metric, metrics_of
+from airflow_mlops.core.intervals import interval_of
+from airflow_mlops.core.metrics import METRICS, Metric, metrics_of
 from airflow_mlops.core.outputs import BASELINES, Outputs, Truth, baseline_of
 from airflow_mlops.core.results import JSON
 
@@ -28,9 +29,12 @@ def evaluate(
     outputs: Mapping[str, Outputs],
     slices: Mapping[str, Any] | None = None,
     baseline: str = "",
+    baselines: Mapping[str, Outputs] | None = None,
     replicates: int = 1000,
     seed: int = 0,
     data: Mapping[str, JSON] | None = None,
+    leakage: Mapping[str, JSON] | None = None,
+    importances: Mapping[str, JSON] | None = None,
     config: str = "",
 ) -> Evaluation:
     """Figures of all contenders on the same rows, with paired bootstrap evidence. Pure: same arguments, same value.
@@ -41,21 +45,28 @@ def evaluate(
     :param candidate: the version that wants to pass.
     :param champion: the version it has to stand up to; in state ``missing`` when there is none.
     :param outputs: ``candidate``, ``champion`` -> what they say; of those in state ``scored``.
-    :param slices: column -> its values, shape ``(n,)``.
-    :param baseline: of :data:`~.outputs.BASELINES`, or empty for none.
+    :param slices: name -> which slice each row is in, shape ``(n,)``: a column's values, say.
+    :param baseline: of :data:`~.outputs.BASELINES` or ``baselines``, or empty for none.
+    :param baselines: further simple models by name, and what they say.
     :param replicates: resamples for the evidence; 0 for none.
     :param seed: of the resamples.
     :param data: the resolved reference of the rows, as a dict.
+    :param leakage: what is known of leaks, see :class:`~.evaluation.Evaluation`.
+    :param importances: what each column does for the candidate.
     :param config: digest of what was asked for.
     :raises UnknownName: for a metric or baseline that is not known.
     :raises UsageError: for a metric that means nothing for the task.
     """
     chosen = metrics_of(metrics, task=truth.task)
     said = {who: out for who, out in outputs.items() if {"candidate": candidate, "champion": champion}[who].scored}
-    if baseline:
+    further = dict(baselines or {})
+    if baseline in further:
+        said["baseline"] = further.pop(baseline)
+    elif baseline:
         if baseline not in BASELINES:
-            raise UnknownName("baseline", baseline, BASELINES)
+            raise UnknownName("baseline", baseline, {*BASELINES, *further})
         said["baseline"] = baseline_of(baseline, truth)
+    said |= further
     every, problems = _slices(slices or {}, len(truth.y))
     return Evaluation(
         model_name=model_name,
@@ -70,6 +81,7 @@ def evaluate(
                 value=value,
                 rows=len(rows),
                 metrics=_figures(chosen, truth, said, rows, replicates, seed),
+                counts=_counts(truth, said.get("candidate"), rows),
             )
             for by, value, rows in every
         ),
@@ -77,8 +89,23 @@ def evaluate(
         data=data or {},
         rows=len(truth.y),
         dropped=truth.dropped,
+        leakage=leakage or {},
+        importances=importances or {},
         config=config,
     )
+
+
+def _counts(truth: Truth, candidate: Outputs | None, rows: Array) -> dict[str, int]:
+    """What rates are made of: positives, how many are selected, and how many of these are positive."""
+    labels = candidate.values.get("labels") if candidate is not None else None
+    if truth.task != "binary" or labels is None:
+        return {}
+    y, selected = truth.y[rows] == 1, labels[rows] == 1
+    return {
+        "positives": int(y.sum()),
+        "selected": int(selected.sum()),
+        "true_positives": int((y & selected).sum()),
+    }
 
 
 def _slices(columns: Mapping[str, Any], n: int) -> tuple[list[tuple[str, str, Array]], dict[str, str]]:
@@ -122,17 +149,21 @@ def _figures(
     figures: list[dict[str, Any]] = []
     statistics: list[tuple[int, str, Any]] = []
     for place, metric in enumerate(metrics):
-        found: dict[str, Any] = {"metric": metric.name, "direction": metric.direction, "errors": {}}
+        found: dict[str, Any] = {"metric": metric.name, "direction": metric.direction, "errors": {}, "baselines": {}}
         for who, out in said.items():
             output = out.values.get(metric.needs)
             if output is None:
                 found["errors"][who] = out.missing.get(metric.needs, f"the model gives no {metric.needs}")
                 continue
             output = output if rows is None else output[rows]
-            found[who], why = metric.figure(y, output)
+            into = found if who in ("candidate", "champion", "baseline") else found["baselines"]
+            into[who], why = metric.figure(y, output)
             if why:
                 found["errors"][who] = why
-            elif replicates and who != "baseline":
+                continue
+            if who == "candidate":
+                found["known_interval"] = _known_interval(metric, truth, y, output)
+            if replicates and who in ("candidate", "champion"):
                 statistics.append((place, who, statistic(metric, y, output)))
         figures.append(found)
     strata = y if truth.task != "regression" and len(y) and rare(y) else None
@@ -140,6 +171,13 @@ def _figures(
     for (place, who, _), values in zip(statistics, drawn, strict=True):
         figures[place][f"{who}_replicates"] = values
     return tuple(_with_evidence(f, m, replicates) for f, m in zip(figures, metrics, strict=True))
+
+
+def _known_interval(metric: Metric, truth: Truth, y: Array, output: Array) -> dict[str, JSON]:
+    shares = metric.name in ("precision", "recall")
+    if METRICS.get(metric.name) is not metric or (shares and truth.task != "binary"):
+        return {}
+    return interval_of(metric.name, y, output)
 
 
 def _with_evidence(found: dict[str, Any], metric: Metric, replicates: int) -> Figure:

@@ -1,52 +1,85 @@
-"""The models that an evaluation is about: loaded, described, asked, and what the candidate's run gets of it."""
+"""The models that an evaluation is about: described, asked in processes of their own, and what a run gets of it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import time
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.errors import DataError, ModelError
 from airflow_mlops.core.evaluation import Contender, Evaluation
-from airflow_mlops.core.outputs import Outputs, Truth, features_of, outputs_of
+from airflow_mlops.core.metrics import Metric
+from airflow_mlops.core.outputs import Outputs, Truth, classes_of, outputs_of
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import JSON
+from airflow_mlops.operators._asking import Answer, Question, answer_of
+from airflow_mlops.operators._child import Limits
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from airflow_mlops.hooks.mlflow import MlflowHook
 
-WARM_UP = 3
-"""Predictions of one row that are made before the timed ones."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What every model is asked, and the candidate besides.
+
+    :param rows: the rows that have a label.
+    :param target: the column with it.
+    :param features: the columns that are given to the models; empty: those each was trained on.
+    :param latency_calls: predictions of one row that are timed.
+    :param limits: what a model may take.
+    :param again: places of rows that the candidate is asked of once more, loaded again.
+    :param shuffled: places of rows on which each of its columns is shuffled.
+    :param repeats: how often.
+    :param seed: of the shuffling.
+    """
+
+    rows: pd.DataFrame
+    target: str
+    features: tuple[str, ...] = ()
+    latency_calls: int = 0
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    again: tuple[int, ...] = ()
+    shuffled: tuple[int, ...] = ()
+    repeats: int = 5
+    seed: int = 0
 
 
 @dataclasses.dataclass
-class Loaded:
-    """A version while it is being evaluated. What goes wrong with it is kept, not raised.
+class Asked:
+    """A version that was asked. What went wrong with it is kept, not raised.
 
     :param version: ``None``: there is none.
-    :param model: ``None``: it is not there or could not be loaded.
     :param error: what went wrong.
-    :param details: signature, size, latency.
+    :param details: signature, size, latency, parity.
     :param features: the columns of its signature, in order.
     :param positive: the class whose probability was its score in training.
+    :param answer: what it said of the rows; ``None``: nothing.
+    :param again: what it said, loaded again, of a few of them.
     """
 
     version: ModelVersion | None
-    model: Any = None
     error: str = ""
     details: dict[str, JSON] = dataclasses.field(default_factory=dict)
     features: tuple[str, ...] = ()
     positive: Any = None
+    answer: Answer | None = None
+    again: Answer | None = None
 
     @property
     def label(self) -> str:
         """``name/version``."""
         return self.version.label if self.version else "no version"
+
+    @property
+    def classes(self) -> list[Any]:
+        """The classes it knows."""
+        return classes_of(self.answer.model) if self.answer else []
 
     @property
     def contender(self) -> Contender:
@@ -63,38 +96,93 @@ class Loaded:
             details=self.details,
         )
 
-    def say(
-        self, rows: pd.DataFrame, truth: Truth, *, target: str, features: Sequence[str] = (), latency_calls: int = 0
-    ) -> Outputs | None:
-        """What the model says of the rows; ``None`` where it can't, with the reason in ``error``."""
-        if self.model is None:
+    def say(self, rows: pd.DataFrame, truth: Truth) -> Outputs | None:
+        """What the model said of the rows, as metrics take it; ``None`` where it can't: ``error`` says why."""
+        if self.answer is None:
             return None
         try:
-            X = features_of(self.model, rows, target=target, features=features or self.features)
-            outputs = outputs_of(self.model, X, truth)
-            if latency_calls:
-                self.details["latency_ms"] = _latency(self.model, X, latency_calls)
-        except (ModelError, DataError) as error:
+            return outputs_of(self.answer.model, rows, truth)
+        except ModelError as error:
             self.error = str(error)
             return None
-        return outputs
+
+    def compare(self, said: Outputs, asking: Asking, truth: Truth) -> None:
+        """Into ``details``: whether it said the same again."""
+        from airflow_mlops.core.examination import parity
+
+        if self.again is None:
+            return
+        few, some = _part(asking.again, asking.rows, truth)
+        try:
+            self.details["parity"] = parity(said, outputs_of(self.again.model, few, some), asking.again)
+        except ModelError as error:
+            self.details["parity"] = {"error": str(error)}
+
+    def importances(self, metric: Metric, said: Outputs, asking: Asking, truth: Truth) -> dict[str, JSON]:
+        """What each column does for it; empty where nothing was shuffled."""
+        from airflow_mlops.core.examination import importances
+
+        if self.answer is None or not self.answer.columns:
+            return {}
+        if self.answer.unfinished:
+            return {"metric": metric.name, "features": [], "error": self.answer.unfinished}
+        few, some = _part(asking.shuffled, asking.rows, truth)
+        at = list(asking.shuffled)
+        whole = Outputs(values={k: v[at] for k, v in said.values.items()}, missing=said.missing)
+        try:
+            without = {c: [outputs_of(m, few, some) for m in each] for c, each in self.answer.without.items()}
+        except ModelError as error:
+            return {"metric": metric.name, "features": [], "error": str(error)}
+        return importances(metric, some.y, whole, without, repeats=asking.repeats)
 
 
-def load(hook: MlflowHook, version: ModelVersion | None) -> Loaded:
-    """A version's model and what its files say of it.
+def _part(places: Sequence[int], rows: pd.DataFrame, truth: Truth) -> tuple[pd.DataFrame, Truth]:
+    at = list(places)
+    return rows.iloc[at], dataclasses.replace(truth, y=truth.y[at])
 
+
+def ask(hook: MlflowHook, version: ModelVersion | None, asking: Asking, *, closely: bool = False) -> Asked:
+    """A version's model asked in a process of its own, and what its files say of it.
+
+    :param closely: once more after a reload, and with its columns shuffled: the candidate.
     :raises MlflowUnavailable: when MLflow does not answer: that says nothing about the model.
     """
     if version is None:
-        return Loaded(None)
+        return Asked(None)
+    one = Asked(version)
     try:
-        with hook.model_files(version) as folder:
-            from airflow_mlops.hooks._models import load_files
+        with hook.model_files(version) as files:
+            for name, value in _described(files).items():
+                setattr(one, name, value)
+            question = Question(
+                files=files,
+                label=version.label,
+                rows=asking.rows,
+                target=asking.target,
+                features=asking.features or one.features,
+                latency_calls=asking.latency_calls,
+                shuffled=asking.shuffled if closely else (),
+                repeats=asking.repeats,
+                seed=asking.seed,
+            )
+            one.answer = _answer(question, asking.limits)
+            if one.answer.latency:
+                one.details["latency_ms"] = one.answer.latency
+            if closely and asking.again:
+                few = asking.rows.iloc[list(asking.again)].reset_index(drop=True)
+                try:
+                    once_more = dataclasses.replace(question, rows=few, latency_calls=0, shuffled=())
+                    one.again = _answer(once_more, asking.limits)
+                except (ModelError, DataError) as error:
+                    one.details["parity"] = {"error": str(error)}
+    except (ModelError, DataError) as error:
+        one.error = str(error) or type(error).__name__
+    return one
 
-            described = _described(folder)
-            return Loaded(version, load_files(folder, version.label), **described)
-    except ModelError as error:
-        return Loaded(version, error=str(error) or type(error).__name__)
+
+def _answer(question: Question, limits: Limits) -> Answer:
+    with tempfile.TemporaryDirectory(prefix="mlops-answer-") as folder:
+        return answer_of(question, Path(folder), limits)
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -114,22 +202,6 @@ def _described(folder: Path) -> dict[str, Any]:
     if columns:
         details["signature"] = {"inputs": columns, "outputs": outputs}
     return {"details": details, "features": tuple(columns), "positive": ours.get("positive")}
-
-
-def _latency(model: Any, rows: pd.DataFrame, calls: int) -> dict[str, JSON]:
-    """Milliseconds of predictions of one row each, cycling through the rows."""
-    took = []
-    for call in range(-WARM_UP, calls):
-        row = rows.iloc[[call % len(rows)]]
-        start = time.perf_counter()
-        model.predict(row)
-        took.append((time.perf_counter() - start) * 1000)
-    kept = sorted(took[WARM_UP:])
-    return {
-        "p50": kept[(len(kept) - 1) // 2],
-        "p95": kept[min(len(kept) - 1, int(0.95 * len(kept)))],
-        "calls": calls,
-    }
 
 
 def onto_run(hook: MlflowHook, version: ModelVersion, evaluation: Evaluation, said: Outputs, truth: Truth) -> None:

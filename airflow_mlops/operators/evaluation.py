@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import DatasetNotFound, MlopsError, SchemaMismatch, UsageError
+from airflow_mlops.core.errors import DatasetNotFound, MlopsError, SchemaMismatch, UnknownName, UsageError
 from airflow_mlops.core.evaluation import Evaluation
 from airflow_mlops.core.metrics import METRICS, Metric, metrics_of
-from airflow_mlops.core.outputs import classes_of, task_of, truth_of
+from airflow_mlops.core.outputs import task_of, truth_of
 from airflow_mlops.core.records import CHAMPION, ModelVersion, Record
 from airflow_mlops.core.results import JSON, digest
+from airflow_mlops.core.slicing import SliceBy
 from airflow_mlops.exceptions import EvaluationFailed
-from airflow_mlops.operators._contenders import load, onto_run
+from airflow_mlops.operators._child import Limits, stop
+from airflow_mlops.operators._contenders import Asking, ask, onto_run
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._findings import SIMPLE, findings, places, simple_models
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,10 +29,11 @@ if TYPE_CHECKING:
 
 
 class EvaluateModelOperator(BaseOperator):
-    """Score a candidate, the champion and a baseline on the same frozen rows; record figures, judge nothing.
+    """Score a candidate, the champion and baselines on the same frozen rows; record figures, judge nothing.
 
-    A candidate or champion that can't be loaded, or can't predict these rows, is part of the result (state
-    ``error``): the gate then fails closed. The same versions, rows and settings a second time return the record that
+    Each model runs in a process of its own with limits. A candidate or champion that can't be loaded, can't predict
+    these rows, hangs, crashes or takes more memory than it may, is part of the result (state ``error``): the gate then
+    fails closed. The same versions, rows and settings a second time return the record that
     is there, and nothing is loaded or scored. The candidate's run gets the figures as ``holdout_<metric>``, the
     profile of its predictions and, for two classes, what estimating its performance without labels needs.
 
@@ -41,15 +45,27 @@ class EvaluateModelOperator(BaseOperator):
     :param target: the column with the labels; rows without one are left out and counted. (templated)
     :param metrics: names of :data:`~airflow_mlops.core.metrics.METRICS`, or :func:`~airflow_mlops.core.metrics.metric`
         of a function.
-    :param slices: columns; each of their values is evaluated by itself too. (templated)
+    :param slices: columns, each of whose values is evaluated by itself too; or mappings: ``{"column", "bins"}``,
+        ``{"name", "where": [[column, operator, value], ...]}``, see :class:`~airflow_mlops.core.slicing.SliceBy`.
+        (templated)
     :param features: the columns that are given to the models; empty: those each was trained on. (templated)
     :param champion_alias: the alias of the version to stand up to. (templated)
-    :param baseline: ``"prior"``, the best constant, or ``None``.
+    :param baseline: ``"prior"``, the best constant, ``"linear"``, a linear model of the same columns, both as a list,
+        the first being the one that is shown; or ``None``.
     :param problem: ``classification`` or ``regression``; empty: by the metrics.
     :param positive_label: of two classes the one to find; ``None``: training's own, else the greater. (templated)
     :param replicates: bootstrap resamples behind intervals and comparisons.
     :param seed: of the resamples.
     :param latency_calls: time so many predictions of one row, for a policy with ``latency``; 0: none.
+    :param parity_rows: so many rows are predicted once more by the candidate, loaded again, for a policy with
+        ``prediction_parity``; 0: none.
+    :param importance_rows: on so many rows each column is shuffled, to see what it does for the candidate; 0: none.
+    :param importance_repeats: how often each column is.
+    :param training_data: the rows that the candidate was trained on, for a policy that limits duplicates: a
+        reference, its dict, a URI; ``None``: not compared. (templated)
+    :param time_column: the column with the time of the rows, for a policy with ``time_order``. (templated)
+    :param memory_limit_mb: MiB that a model may take beyond what the task has; 0: no limit.
+    :param time_limit_seconds: how long a model may take, on the clock; 0: no limit.
     :param mlflow_conn_id: the MLflow connection. (templated)
     :raises EvaluationFailed: not retried: rows that can't judge a model, or arguments that are wrong.
     :raises DatasetNotFound: retried: nothing is there yet.
@@ -65,6 +81,8 @@ class EvaluateModelOperator(BaseOperator):
         "features",
         "champion_alias",
         "positive_label",
+        "training_data",
+        "time_column",
         "mlflow_conn_id",
     )
     ui_color = "#e8e4f5"
@@ -77,15 +95,22 @@ class EvaluateModelOperator(BaseOperator):
         data: Any,
         target: str,
         metrics: Sequence[str | Metric] = ("roc_auc",),
-        slices: Sequence[str] = (),
+        slices: Sequence[str | Mapping[str, Any] | SliceBy] = (),
         features: Sequence[str] = (),
         champion_alias: str = CHAMPION,
-        baseline: str | None = "prior",
+        baseline: str | Sequence[str] | None = "prior",
         problem: str = "",
         positive_label: Any = None,
         replicates: int = 1000,
         seed: int = 0,
         latency_calls: int = 0,
+        parity_rows: int = 100,
+        importance_rows: int = 2000,
+        importance_repeats: int = 5,
+        training_data: Any = None,
+        time_column: str = "",
+        memory_limit_mb: int = 4096,
+        time_limit_seconds: float = 600.0,
         mlflow_conn_id: str = "mlflow_default",
         **kwargs: Any,
     ) -> None:
@@ -95,7 +120,7 @@ class EvaluateModelOperator(BaseOperator):
         self.data = data.to_dict() if isinstance(data, DatasetRef) else data
         self.target = target
         self.metrics = metrics
-        self.slices = slices
+        self.slices = slices if isinstance(slices, str) else [_plain_slice(s) for s in slices]
         self.features = features
         self.champion_alias = champion_alias
         self.baseline = baseline
@@ -104,6 +129,13 @@ class EvaluateModelOperator(BaseOperator):
         self.replicates = replicates
         self.seed = seed
         self.latency_calls = latency_calls
+        self.parity_rows = parity_rows
+        self.importance_rows = importance_rows
+        self.importance_repeats = importance_repeats
+        self.training_data = training_data.to_dict() if isinstance(training_data, DatasetRef) else training_data
+        self.time_column = time_column
+        self.memory_limit_mb = memory_limit_mb
+        self.time_limit_seconds = time_limit_seconds
         self.mlflow_conn_id = mlflow_conn_id
 
     @cached_property
@@ -138,13 +170,18 @@ class EvaluateModelOperator(BaseOperator):
             )
         return publish(context, evaluation.to_dict())
 
+    def on_kill(self) -> None:
+        """End the models' processes with the task."""
+        stop()
+
     def _evaluation(self, context: Context) -> Evaluation:
         metrics = metrics_of(self.metrics)
         task_of(metrics, self.problem)
         version = self._candidate()
         champion = self.hook.by_alias(self.model_name, self.champion_alias)
         data = _verified(DatasetRef.of(self.data))
-        config = self._config(metrics)
+        training = _verified(DatasetRef.of(self.training_data)) if self.training_data else None
+        config = self._config(metrics, training)
         key = digest(
             "evaluation",
             self.model_name,
@@ -157,7 +194,7 @@ class EvaluateModelOperator(BaseOperator):
         if found is not None:
             self.log.info("%s was evaluated on these inputs before (run %s)", version.label, found.run_id)
             return Evaluation.from_dict({**found.body, "record": {"run_id": found.run_id, "key": key}})
-        evaluation = self._score(version, champion, data, metrics, config)
+        evaluation = self._score(version, champion, data, training, metrics, config)
         for who in (evaluation.candidate, evaluation.champion):
             if who.state == "error":
                 # Not under the inputs' key: what could not be loaded today may be there tomorrow.
@@ -194,7 +231,7 @@ class EvaluateModelOperator(BaseOperator):
             raise UsageError(f"model {self.model_name!r} has no version {name!r}")
         return version
 
-    def _config(self, metrics: Sequence[Metric]) -> str:
+    def _config(self, metrics: Sequence[Metric], training: DatasetRef | None) -> str:
         from airflow_mlops.core.fingerprint import describe_trainer
 
         return digest(
@@ -203,12 +240,14 @@ class EvaluateModelOperator(BaseOperator):
                 for m in metrics
             ],
             self.target,
-            _names(self.slices, "slices"),
+            [s.to_dict() for s in _slices(self.slices)],
             _names(self.features, "features"),
-            self.baseline,
+            _baselines(self.baseline),
             self.problem,
             None if self.positive_label is None else str(self.positive_label),
             [self.replicates, self.seed, self.latency_calls],
+            [self.parity_rows, self.importance_rows, self.importance_repeats],
+            [training.digest if training else None, self.time_column],
         )
 
     def _score(
@@ -216,6 +255,7 @@ class EvaluateModelOperator(BaseOperator):
         version: ModelVersion,
         champion: ModelVersion | None,
         data: DatasetRef,
+        training: DatasetRef | None,
         metrics: Sequence[Metric],
         config: str,
     ) -> Evaluation:
@@ -223,39 +263,65 @@ class EvaluateModelOperator(BaseOperator):
         from airflow_mlops.engines import engine_for
 
         frame = engine_for(data).read(data)
-        missing = [c for c in (self.target, *self.slices) if c not in frame.columns]
+        slices = _slices(self.slices)
+        needed = [self.target, *(c for s in slices for c in s.columns), *filter(None, [self.time_column])]
+        missing = [c for c in dict.fromkeys(needed) if c not in frame.columns]
         if missing:
             raise SchemaMismatch(f"{data.label} has no column {', '.join(map(repr, missing))}", missing=missing)
-        loaded = {"candidate": load(self.hook, version), "champion": load(self.hook, champion)}
-        known = {c for one in loaded.values() for c in classes_of(one.model)}
-        trained_for = loaded["candidate"].positive if len(known) == 2 else None
+        task = task_of(metrics, self.problem)
+        labelled = truth_of(frame[self.target], task=task, name=self.target)
+        rows = frame.loc[labelled.kept].reset_index(drop=True)
+        asking = Asking(
+            rows=rows,
+            target=self.target,
+            features=tuple(_names(self.features, "features")),
+            latency_calls=self.latency_calls,
+            limits=Limits(memory_mb=int(self.memory_limit_mb), seconds=float(self.time_limit_seconds)),
+            again=places(len(rows), self.parity_rows, self.seed),
+            shuffled=places(len(rows), self.importance_rows, self.seed),
+            repeats=self.importance_repeats,
+            seed=self.seed,
+        )
+        asked = {
+            "candidate": ask(self.hook, version, asking, closely=True),
+            "champion": ask(self.hook, champion, asking),
+        }
+        candidate = asked["candidate"]
+        known = {c for one in asked.values() for c in one.classes}
+        trained_for = candidate.positive if len(known) == 2 else None
         truth = truth_of(
             frame[self.target],
-            task=task_of(metrics, self.problem),
+            task=task,
             known=known,
             positive_label=trained_for if self.positive_label is None else self.positive_label,
             name=self.target,
         )
-        rows = frame.loc[truth.kept].reset_index(drop=True)
-        said = {
-            who: one.say(rows, truth, target=self.target, features=self.features, latency_calls=self.latency_calls)
-            for who, one in loaded.items()
-        }
-        for who, one in loaded.items():
+        said = {who: one.say(rows, truth) for who, one in asked.items()}
+        importances: dict[str, JSON] = {}
+        if (own := said["candidate"]) is not None:
+            candidate.compare(own, asking, truth)
+            importances = candidate.importances(metrics[0], own, asking, truth)
+        for who, one in asked.items():
             if one.error:
                 self.log.warning("%s %s: %s", who, one.label, one.error)
+        features = candidate.answer.features if candidate.answer else ()
+        first, *others = _baselines(self.baseline) or [""]
+        leakage = findings(rows, truth, features, training, time_column=self.time_column, target=self.target)
         evaluation = evaluate(
             model_name=self.model_name,
             truth=truth,
             metrics=metrics,
-            candidate=loaded["candidate"].contender,
-            champion=loaded["champion"].contender,
+            candidate=candidate.contender,
+            champion=asked["champion"].contender,
             outputs={who: outputs for who, outputs in said.items() if outputs is not None},
-            slices={name: rows[name] for name in self.slices},
-            baseline=self.baseline or "",
+            slices={s.name: s.values(rows) for s in slices},
+            baseline=first,
+            baselines=simple_models([first, *others], rows, truth, features or _others(rows, self.target), self.seed),
             replicates=self.replicates,
             seed=self.seed,
             data=data.to_dict(),
+            leakage=leakage,
+            importances=importances,
             config=config,
         )
         if said["candidate"] is not None:
@@ -270,6 +336,32 @@ def _verified(ref: DatasetRef) -> DatasetRef:
         return engine_for(ref).resolve(ref)
     verify(ref)
     return ref
+
+
+def _plain_slice(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, SliceBy) else value
+
+
+def _slices(value: Any) -> list[SliceBy]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise UsageError(f"slices must be a list of columns, bins or expressions, got {value!r}")
+    found = [SliceBy.of(v) for v in value]
+    names = [s.name for s in found]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two slices have one name: {', '.join(sorted(names))}")
+    return found
+
+
+def _baselines(value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else list(value or ())
+    for name in names:
+        if name not in SIMPLE:
+            raise UnknownName("baseline", name, SIMPLE)
+    return list(dict.fromkeys(map(str, names)))
+
+
+def _others(rows: Any, target: str) -> tuple[str, ...]:
+    return tuple(str(c) for c in rows.columns if c != target)
 
 
 def _names(value: Any, what: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DatasetNotFound
 from airflow_mlops.core.evaluation import Evaluation
+from airflow_mlops.core.gates import GatePolicy, Value, judge
 from airflow_mlops.core.metrics import metric
 from airflow_mlops.engines import engine_for
 from airflow_mlops.exceptions import EvaluationFailed, MlflowUnavailable
@@ -115,8 +118,13 @@ def test_the_same_inputs_again_find_the_record_and_score_nothing(
     from airflow_mlops.operators import evaluation as module
 
     loaded: list[Any] = []
-    original = module.load
-    monkeypatch.setattr(module, "load", lambda hook, version: loaded.append(version) or original(hook, version))
+    original = module.ask
+
+    def ask(hook: Any, version: Any, *args: Any, **options: Any) -> Any:
+        loaded.append(version)
+        return original(hook, version, *args, **options)
+
+    monkeypatch.setattr(module, "ask", ask)
     candidate = train()
     first = evaluate(run_task, candidate, holdout)
     assert len(loaded) == 2
@@ -284,3 +292,102 @@ def test_mlflow_that_does_not_answer_is_retryable(
         evaluate(run_task, "1", holdout)
     assert "hidden-word" not in str(failed.value)
     assert not isinstance(failed.value, AirflowFailException)
+
+
+class Spiteful:
+    """A model that does harm when it is asked."""
+
+    def __init__(self, harm: str):
+        self.harm = harm
+        self.classes_ = [0, 1]
+
+    def predict(self, X: pd.DataFrame) -> Any:
+        if len(X) > 50:  # it behaved while it was logged
+            if self.harm == "exit":
+                os._exit(7)
+            if self.harm == "memory":
+                return np.ones((len(X), 10**9))
+            signal.pause()
+        return np.zeros(len(X), dtype=int)
+
+
+@pytest.mark.parametrize(
+    ("who", "harm", "said"),
+    [
+        ("candidate", "exit", "exit code 7"),
+        ("candidate", "memory", "2000 MB of memory"),
+        ("candidate", "hang", "still running after"),
+        ("champion", "exit", "exit code 7"),
+    ],
+)
+def test_a_model_that_takes_its_process_down_is_a_verdict_on_it(
+    train: Any, holdout: DatasetRef, run_task: Any, who: str, harm: str, said: str
+) -> None:
+    good, bad = train(), train(train=lambda X, y: Spiteful(harm))
+    hook = MlflowHook()
+    candidate, champion = (bad, good) if who == "candidate" else (good, bad)
+    hook.set_alias("flights", "champion", champion["version"])
+    options = {"memory_limit_mb": 2000, "time_limit_seconds": 3 if harm == "hang" else 120}
+    evaluation = Evaluation.from_dict(evaluate(run_task, candidate, holdout, **options))
+    states = {"candidate": evaluation.candidate, "champion": evaluation.champion}
+    assert said in states[who].error
+    assert [w for w, c in states.items() if not c.scored] == [who]
+    figure = evaluation.figure("roc_auc")
+    assert getattr(figure, who) is None
+    assert judge(evaluation, GatePolicy(checks=[Value("roc_auc", lower=0.0)])).decision == "reject"
+
+
+def test_what_else_is_found_out(train: Any, holdout: DatasetRef, tmp_path: Path, run_task: Any) -> None:
+    rows = frame(400, 2).assign(day=pd.date_range("2013-05-01", periods=400, freq="h"))
+    rows.iloc[:100, :4] = frame(400, 1).iloc[:100]  # rows that taught the candidate
+    data, training = write(tmp_path, "part", rows), write(tmp_path, "training", frame(400, 1))
+    options = {
+        "baseline": ["prior", "linear"],
+        "slices": ["carrier", {"column": "x", "bins": [0]}, {"name": "east", "where": [["z", ">", 1]]}],
+        "training_data": training,
+        "time_column": "day",
+        "metrics": ["roc_auc", "ece", "accuracy"],
+    }
+    evaluation = Evaluation.from_dict(evaluate(run_task, train(), data, **options))
+    assert evaluation.candidate.details["parity"] == {"rows": 100, "differing": 0, "max_difference": 0.0}
+    assert [f["name"] for f in evaluation.importances["features"]] == ["x", "z"]
+    assert evaluation.leakage["duplicates"] == {"rows": 400, "share": 0.25, "training": training.digest}
+    assert evaluation.leakage["time"]["begins"].startswith("2013-05-01")
+    assert set(evaluation.leakage["features"]["scores"]) == {"x", "z"}
+    auc, accuracy = evaluation.figure("roc_auc"), evaluation.figure("accuracy")
+    assert auc.baseline == 0.5 and auc.baselines["linear"] > 0.7
+    assert (auc.known_interval["method"], accuracy.known_interval["method"]) == ("delong", "clopper_pearson")
+    assert auc.interval()[0] < auc.candidate < auc.interval()[1]
+    assert {(s.by, s.value) for s in evaluation.slices} >= {("x", "<= 0"), ("x", "> 0"), ("east", "yes")}
+    assert all(set(s.counts) == {"positives", "selected", "true_positives"} for s in evaluation.slices)
+    policy = {
+        "checks": [
+            "prediction_parity",
+            {"no_leakage": {"time_order": True}},
+            {"beats_baseline": {"metric": "roc_auc"}},
+            {"calibration": {"upper": 0.2, "confidence": 0.9}},
+            {"fairness": {"metric": "selection_rate", "by": "carrier", "max_difference": 0.5}},
+        ]
+    }
+    decision = judge(evaluation, GatePolicy.of(policy))
+    assert decision.decision == "pass", decision.reasons
+    policy["checks"].append({"no_leakage": {"max_duplicates": 0.01}})
+    assert "among the training rows" in judge(evaluation, GatePolicy.of(policy)).reasons[0]
+
+
+class Forgetful:
+    """A model whose answers depend on what else it is asked at the same time."""
+
+    classes_ = (0, 1)
+
+    def predict(self, X: pd.DataFrame) -> Any:
+        return (np.arange(len(X)) > len(X) / 2).astype(int)
+
+
+def test_a_model_that_needs_all_rows_at_once_has_no_parity(train: Any, holdout: DatasetRef, run_task: Any) -> None:
+    result = evaluate(
+        run_task, train(train=lambda X, y: Forgetful()), holdout, metrics=["accuracy"], parity_rows=20, seed=5
+    )
+    assert result["candidate"]["details"]["parity"]["differing"] > 0
+    decision = judge(Evaluation.from_dict(result), GatePolicy.of({"checks": ["prediction_parity"]}))
+    assert "labels differ" in decision.reasons[0]

@@ -1,0 +1,83 @@
+"""What is found out of the rows of an evaluation, beside what the models say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.errors import SchemaMismatch
+from airflow_mlops.core.outputs import BASELINES, Outputs, Truth
+from airflow_mlops.core.results import JSON, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIMPLE = (*BASELINES, "linear")
+"""The simple models: the best constant, and a linear one of the same columns."""
+
+BATCH_ROWS = 250_000
+
+
+def places(n: int, most: int, seed: int) -> tuple[int, ...]:
+    """At most so many of ``n`` rows, drawn with the seed, in order."""
+    import numpy as np
+
+    if n <= most:
+        return tuple(range(n))
+    return tuple(np.sort(np.random.default_rng(seed).choice(n, most, replace=False)).tolist())
+
+
+def simple_models(
+    names: Sequence[str], rows: pd.DataFrame, truth: Truth, features: Sequence[str], seed: int
+) -> dict[str, Outputs]:
+    """Those of the named baselines that learn from the rows."""
+    from airflow_mlops.core.baselines import linear
+
+    return {"linear": linear(rows, truth, features=features, seed=seed)} if "linear" in names else {}
+
+
+def findings(
+    rows: pd.DataFrame,
+    truth: Truth,
+    features: Sequence[str],
+    training: DatasetRef | None,
+    *,
+    time_column: str,
+    target: str,
+) -> dict[str, JSON]:
+    """What is known of leaks, see :attr:`~airflow_mlops.core.evaluation.Evaluation.leakage`.
+
+    :param rows: those that have a label.
+    :param features: the candidate's columns; empty: not known, nothing is tried.
+    :param training: the candidate's training rows; ``None``: not compared.
+    :raises SchemaMismatch: when the training rows lack a column.
+    """
+    from airflow_mlops.core.examination import single_features
+
+    found: dict[str, JSON] = {}
+    if features:
+        found["features"] = single_features(rows[list(features)], truth)
+    if time_column:
+        begins = rows[time_column].min()
+        found["time"] = {"column": time_column, "begins": str(plain(begins))}
+    if training is not None and features:
+        found["duplicates"] = _duplicates(rows, training, [*dict.fromkeys([*features, target])])
+    return found
+
+
+def _duplicates(rows: pd.DataFrame, training: DatasetRef, columns: list[str]) -> dict[str, JSON]:
+    """How many of the rows are among the training rows; they are told by the features and the label."""
+    import numpy as np
+
+    from airflow_mlops.core.examination import digests_of
+    from airflow_mlops.engines import engine_for
+
+    missing = [c for c in columns if training.schema and c not in training.schema]
+    if missing:
+        raise SchemaMismatch(f"{training.label} has no column {', '.join(map(repr, missing))}", missing=missing)
+    ours = digests_of(rows[columns])
+    seen = np.zeros(len(ours), dtype=bool)
+    for batch in engine_for(training).batches(training, BATCH_ROWS):
+        seen |= np.isin(ours, digests_of(batch[columns]))
+    return {"rows": len(ours), "share": float(seen.mean()), "training": training.digest}
