@@ -20,6 +20,7 @@ OPERATORS = (
     "approval",
     "promotion",
     "registry",
+    "shadow",
     "watch",
     "drift",
     "performance",

@@ -37,8 +37,8 @@ class Guard(Policy):
     """One figure that must stay inside its bounds, partition by partition.
 
     :param kind: of the records it looks at, one of :data:`KINDS`.
-    :param metric: a metric of the record, such as ``realised_roc_auc``, ``latency_p95`` or ``error_share``; empty: the
-        record's own outcome, ``failed`` being crossed.
+    :param metric: a metric of the record, such as ``realised_roc_auc`` or a shadow's ``champion_latency_p95``; empty:
+        the record's own outcome, ``failed`` being crossed.
     :param lower: the figure is crossed below it.
     :param upper: the figure is crossed above it.
     :param partitions: crossed on so many partitions, it sends the champion back.
