@@ -172,7 +172,8 @@ def _champion_at(hook: MlflowHook, args: Namespace) -> None:
         write(told, args.output)
         return
     until = f"until {reign.until}" if reign.until else "and still is, by the ledger"
-    print(clean(f"{args.model}: version {reign.version} was champion on {args.at}, since {reign.since} {until}."))
+    what = f"version {reign.version} was champion" if reign.version else "there was no champion"
+    print(clean(f"{args.model}: {what} on {args.at}, since {reign.since} {until}."))
     for line in _told(told):
         print(line)
 

@@ -29,7 +29,7 @@ TRAINED_ON, JUDGED_ON = "trained on", "judged on"
 class Reign:
     """A version as champion.
 
-    :param version: its number.
+    :param version: its number; empty: the alias was taken away.
     :param since: ISO time from which on, as the ledger has it.
     :param until: when the next one followed; empty: it still is.
     :param record: the promotion or rollback that made it so.
@@ -108,7 +108,7 @@ def account(
     learned = training.body if training else {}
     return {
         "model": reign.record.model,
-        "version": reign.version,
+        "version": reign.version or None,
         "since": reign.since,
         "until": reign.until or None,
         "decision": reign.record.outcome,

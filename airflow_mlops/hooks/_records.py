@@ -15,6 +15,7 @@ from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.records import KINDS, TAG, Record
 from airflow_mlops.core.results import JSON
 from airflow_mlops.hooks._base import HookBase, quoted
+from airflow_mlops.hooks._datasets import dataset_input, judged_data
 
 BODY_TAG_LIMIT = 5000
 """Characters of a body that are kept as a tag, so that one search returns the whole ledger; MLflow allows 8000."""
@@ -35,6 +36,8 @@ class Records(HookBase):
         dag_run: Mapping[str, JSON] | None = None,
     ) -> Record:
         """Write a record, once: the same model, kind and key a second time returns what is stored.
+
+        Rows that the body names under ``data``, with their digest, become the run's dataset input.
 
         :param record: without ``at`` it gets the time of writing.
         :param artifacts: path in the run -> content, beside the body's ``record.json``.
@@ -57,6 +60,8 @@ class Records(HookBase):
             )
             with self.failing(run.info.run_id):
                 self.write(run.info.run_id, record, artifacts or {})
+                if (data := judged_data(record)) is not None:
+                    self.client.log_inputs(run.info.run_id, [dataset_input(data, record.kind)])
                 self.client.set_terminated(run.info.run_id, "FINISHED")
         return dataclasses.replace(record, run_id=run.info.run_id)
 

@@ -19,6 +19,7 @@ from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.portable import requirements_of, self_contained
 from airflow_mlops.core.records import CHALLENGER, ModelVersion, Record
 from airflow_mlops.core.results import JSON
+from airflow_mlops.hooks._datasets import dataset_input
 from airflow_mlops.hooks._models import PROFILES, Models, model_digest
 from airflow_mlops.hooks._records import BODY_TAG_LIMIT, Records, record_tags
 from airflow_mlops.hooks._registry import Registry, prefixed
@@ -87,7 +88,7 @@ class Training(Models, Records, Registry):
             given = [Param(k, v[:PARAM_LIMIT]) for k, v in params.items()]
             for i in range(0, len(given), 100):
                 self.client.log_batch(run_id, params=given[i : i + 100])
-            self.client.log_inputs(run_id, [dataset_input(data)])
+            self.client.log_inputs(run_id, [dataset_input(data, "training")])
 
     def _finish(self, record: Record) -> None:
         with self.translating():
@@ -209,27 +210,6 @@ class Training(Models, Records, Registry):
             return False
         self.set_alias(version.name, CHALLENGER, version.version)
         return True
-
-
-def dataset_input(data: DatasetRef) -> Any:
-    """A reference as MLflow's dataset entity: name, digest, source, schema and rows; nothing is read."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source = data.to_dict()
-    if "uri" in source:
-        source["uri"] = data.location
-    schema = json.dumps({"columns": dict(data.schema)})
-    return DatasetInput(
-        dataset=Dataset(
-            name=data.label[:500],
-            digest=data.digest[:36],
-            source_type="table" if data.table else "file",
-            source=json.dumps({k: v for k, v in source.items() if k != "schema"})[:65_000],
-            schema=schema if len(schema) < 1_000_000 else None,
-            profile=json.dumps({"num_rows": data.rows}),
-        ),
-        tags=[InputTag("mlflow.data.context", "training")],
-    )
 
 
 def _model_name(name: str) -> str:

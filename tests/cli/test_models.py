@@ -143,6 +143,16 @@ def test_data_of_gives_the_rows_back_and_notices_others(story: Story, tmp_path: 
             exec(trained["code"], {})
 
 
+def test_every_dataset_that_trained_or_judged_is_an_input_in_mlflow(story: Story) -> None:
+    client = MlflowHook().client
+    for row, context in zip(as_json("data-of", MODEL, "2")["data"], ("training", "evaluation"), strict=True):
+        (given,) = client.get_run(row["record"]).inputs.dataset_inputs
+        assert given.dataset.digest == row["digest"]
+        assert json.loads(given.dataset.profile) == {"num_rows": row["rows"]}
+        assert row["location"] in given.dataset.source
+        assert {t.key: t.value for t in given.tags} == {"mlflow.data.context": context}
+
+
 def test_data_of_a_version_that_was_made_elsewhere_says_so(story: Story) -> None:
     hook = MlflowHook()
     hook.ensure_model("elsewhere")
