@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, figures
+from airflow_mlops.core.drift_reference import TRAINING, ReferenceChoice
 from airflow_mlops.core.errors import MlopsError
 from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
@@ -23,6 +24,7 @@ from airflow_mlops.operators._monitoring import (
     policy_of,
     unknown,
 )
+from airflow_mlops.operators._reference import artifacts_of, earlier, importances_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,6 +53,10 @@ class CheckDriftOperator(MonitoringOperator):
     :param predictions: what the model said about the partition; the result of a ``ScoreBatchOperator``. (templated)
     :param version: the version whose profile is the reference; empty: the one ``alias`` points at. (templated)
     :param alias: (templated)
+    :param reference: what the partition is compared with: ``training``, the profile of the training data; ``last:4``,
+        the four partitions that were checked before, added up; ``before:365d``, the partition a year earlier. Where
+        this version has not seen those yet it is the training data; the report says which under ``compared_with``.
+        (templated)
     :param subject: what the batch is called in the ledger; empty: the run's partition key, else the data's name.
         (templated)
     :param on_drift: ``record`` the verdict and go on, or ``fail`` the task after that, on an error too.
@@ -68,6 +74,7 @@ class CheckDriftOperator(MonitoringOperator):
         "predictions",
         "version",
         "alias",
+        "reference",
         "subject",
         "mlflow_conn_id",
     )
@@ -81,6 +88,7 @@ class CheckDriftOperator(MonitoringOperator):
         predictions: Any = None,
         version: str = "",
         alias: str = "champion",
+        reference: str = TRAINING,
         subject: str = "",
         on_drift: str = "record",
         on_missing_model: str = "skip",
@@ -94,6 +102,7 @@ class CheckDriftOperator(MonitoringOperator):
         self.predictions = predictions.to_dict() if isinstance(predictions, DatasetRef) else predictions
         self.version = version
         self.alias = alias
+        self.reference = reference
         self.subject = subject
         self.on_drift = on_drift
         self.on_missing_model = on_missing_model
@@ -109,8 +118,11 @@ class CheckDriftOperator(MonitoringOperator):
             return self._without_model(context)
         ref = data_of(self.data)
         subject = self.subject or str(run_of(context).get("partition_key") or ref.label)
-        report, resolved = self._judge(version, ref, policy, subject)
-        record = self.hook.record(self._record(context, report, version, subject), dag_run=run_of(context))
+        choice = ReferenceChoice.of(str(self.reference or ""))
+        report, resolved, profile = self._judge(version, ref, policy, subject, choice, time_of(context))
+        record = self.hook.record(
+            self._record(context, report, version, subject), artifacts=artifacts_of(profile), dag_run=run_of(context)
+        )
         known = report.status in (Status.PASSED, Status.FAILED)
         result: dict[str, JSON] = {
             "status": str(report.status),
@@ -140,21 +152,35 @@ class CheckDriftOperator(MonitoringOperator):
         raise LifecycleFailure(message, result)
 
     def _judge(
-        self, version: ModelVersion, ref: DatasetRef, policy: DriftPolicy, subject: str
-    ) -> tuple[Report, DatasetRef]:
+        self,
+        version: ModelVersion,
+        ref: DatasetRef,
+        policy: DriftPolicy,
+        subject: str,
+        choice: ReferenceChoice,
+        at: str,
+    ) -> tuple[Report, DatasetRef, Profile | None]:
         if self.predictions:  # two families of tests share the chance of a false alarm
             policy = dataclasses.replace(policy, alpha=policy.alpha / 2)
-        report, resolved = self._compare(version, "training", ref, policy, subject)
+        other, why = earlier(self.hook, version, choice, at) if choice.earlier else (None, "")
+        compared = why if other is not None else f"training profile ({why})" if why else "training profile"
+        report, resolved, profile = self._compare(version, "training", ref, policy, subject, other)
         if self.predictions:
             own = dataclasses.replace(policy, include=(), exclude=(), rule="any", new_columns="ignore")
-            said, _ = self._compare(version, "predictions", data_of(self.predictions), own, subject)
+            said, _, _ = self._compare(version, "predictions", data_of(self.predictions), own, subject)
             report = _joined(report, said)
-        details = {"version": version.version, "compared_with": "training profile", "subject": subject}
-        return dataclasses.replace(report, details={**report.details, **details}), resolved
+        details: dict[str, JSON] = {"version": version.version, "compared_with": compared, "subject": subject}
+        return dataclasses.replace(report, details={**report.details, **details}), resolved, profile
 
     def _compare(
-        self, version: ModelVersion, which: Any, ref: DatasetRef, policy: DriftPolicy, subject: str
-    ) -> tuple[Report, DatasetRef]:
+        self,
+        version: ModelVersion,
+        which: Any,
+        ref: DatasetRef,
+        policy: DriftPolicy,
+        subject: str,
+        other: Profile | None = None,
+    ) -> tuple[Report, DatasetRef, Profile | None]:
         from airflow_mlops.engines import engine_for
 
         engine = engine_for(ref)
@@ -164,18 +190,22 @@ class CheckDriftOperator(MonitoringOperator):
             reference = self.hook.load_profile(version, which)
         except (MlopsError, ValueError, TypeError, KeyError) as error:  # a broken file, or of another release
             message = f"the {which} profile of {version.label} can't be used: {error}"
-            return unknown("drift", subject, "reference", message, inputs), ref
+            return unknown("drift", subject, "reference", message, inputs), ref, None
         if reference is None:
             message = f"{version.label} has no {which} profile: what is normal is not known"
-            return unknown("drift", subject, "reference", message, inputs), ref
+            return unknown("drift", subject, "reference", message, inputs), ref, None
         reference = _without_absent_target(reference, version.tag("target"), ref)
         common = [c for c in reference.columns if c in ref.schema and policy.watches(c)]
         current = engine.profile(ref, reference=reference, columns=common) if common else None
         if current is None:
             message = f"{ref.label} has none of the columns that {version.label} was trained on"
             check = Check(name="schema", status=Status.FAILED, message=message)
-            return Report(kind="drift", subject=subject, checks=(check,), inputs=inputs), ref
-        return check_drift(reference, current, policy, subject=subject, columns=ref.schema), ref
+            return Report(kind="drift", subject=subject, checks=(check,), inputs=inputs), ref, None
+        weights = importances_of(self.hook, version) if policy.rule == "importance" else None
+        report = check_drift(
+            other or reference, current, policy, subject=subject, columns=ref.schema, importances=weights
+        )
+        return report, ref, current
 
     def _record(self, context: Context, report: Report, version: ModelVersion, subject: str) -> Record:
         metrics = figures(report)

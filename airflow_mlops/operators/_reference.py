@@ -1,0 +1,63 @@
+"""Where a drift check finds its reference in MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_mlops.core.drift_reference import ReferenceChoice, added
+from airflow_mlops.core.errors import MlopsError
+from airflow_mlops.core.records import ModelVersion, Record
+from airflow_mlops.core.retraining_rules import time_of
+
+if TYPE_CHECKING:
+    from airflow_mlops.core.profile import Profile
+    from airflow_mlops.hooks.mlflow import MlflowHook
+
+ARTIFACT = "profile.json"
+"""Where a check's record keeps the profile of its batch, for the checks of later partitions."""
+
+
+def artifacts_of(profile: Profile | None) -> dict[str, str | bytes]:
+    """What a check's record keeps beside its report."""
+    return {} if profile is None else {ARTIFACT: json.dumps(profile.to_dict(), allow_nan=False)}
+
+
+def earlier(hook: MlflowHook, version: ModelVersion, choice: ReferenceChoice, at: str) -> tuple[Profile | None, str]:
+    """The reference among the partitions that this version's checks have seen, and what it is called.
+
+    Of a partition that was checked more than once the newest check counts. ``None`` where there is none, or its profile
+    is gone or broken: then the training profile has to do, and the report says so.
+    """
+    from airflow_mlops.core.profile import Profile
+
+    if not at:
+        return None, "the run is about no time"
+    newest: dict[str, Record] = {}
+    for record in hook.history(version.name, kinds=("drift",), limit=1000):
+        details = record.body.get("details")
+        if record.at and isinstance(details, Mapping) and str(details.get("version")) == version.version:
+            newest.setdefault(record.subject, record)
+    known = [(time_of(r.at), r) for r in newest.values()]
+    profiles, names = [], []
+    for record in choice.among(known, time_of(at)):
+        try:
+            found = hook.read_json(record.run_id, ARTIFACT)
+            if found is not None:
+                profiles.append(Profile.from_dict(found))
+                names.append(record.subject)
+        except (MlopsError, ValueError, TypeError, KeyError):  # broken, or of another release
+            continue
+    if not profiles:
+        return None, "no such partition has been checked with this version"
+    return added(profiles), f"{len(names)} partition{'s' if len(names) > 1 else ''}: {', '.join(names[:10])}"
+
+
+def importances_of(hook: MlflowHook, version: ModelVersion) -> dict[str, float]:
+    """What each column does for the model, as its newest evaluation measured; empty where none did."""
+    for record in hook.history(version.name, kinds=("evaluation",)):
+        found: Any = record.body.get("importances")
+        if record.subject == version.version and isinstance(found, Mapping) and found.get("features"):
+            return {str(f["name"]): max(float(f.get("mean") or 0.0), 0.0) for f in found["features"]}
+    return {}
