@@ -12,6 +12,7 @@
     │       ├── GateRejected
     │       ├── ApprovalRefused
     │       ├── PromotionRefused
+    │       ├── DrillFailed
     │       ├── SnapshotRefused
     │       ├── DriftDetected                  only where the author chose to fail on drift
     │       └── PerformanceDropped             only where the author chose to fail on it
@@ -71,6 +72,10 @@ class PromotionRefused(LifecycleFailure):
 
 class SnapshotRefused(LifecycleFailure):
     """No new version of the data: the rows, the path or the tag can't be one."""
+
+
+class DrillFailed(LifecycleFailure):
+    """A rollback of a copy did not work, or not in time: the real one would not either."""
 
 
 class DriftDetected(LifecycleFailure):

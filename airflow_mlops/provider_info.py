@@ -21,6 +21,7 @@ OPERATORS = (
     "promotion",
     "registry",
     "shadow",
+    "drill",
     "watch",
     "drift",
     "performance",

@@ -102,6 +102,28 @@ class Registry(HookBase):
                     break
         return found
 
+    def copy_version(self, version: ModelVersion, model: str) -> ModelVersion:
+        """The same files as a version of another registered model, with a run of its own: nothing of it leads back."""
+        self.ensure_model(model)
+        with self.translating():
+            run = self.client.create_run(self.experiment_id(model), run_name=f"copy of {version.label}")
+            self.client.set_terminated(run.info.run_id, "FINISHED")
+            made = self.client.create_model_version(model, source=version.source, run_id=run.info.run_id)
+        tags = {f"{TAG}model_digest": version.model_digest, f"{TAG}copy_of": version.label}
+        self.tag_version(model, made.version, {k: v for k, v in tags.items() if v})
+        copied = self.version(model, made.version)
+        if copied is None:
+            raise UsageError(f"{version.label} could not be copied to {model!r}")
+        return copied
+
+    def delete_versions(self, model: str) -> None:
+        """Take all versions of a model away, its aliases first."""
+        for version in self.versions(model, limit=1000):
+            for alias in version.aliases:
+                self.delete_alias(model, alias)
+            with self.absent_is_none():
+                self.client.delete_model_version(model, version.version)
+
     def ensure_model(self, model: str) -> None:
         """Register the name, when it is not registered yet."""
         with self.absent_is_none():
