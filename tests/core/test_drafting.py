@@ -156,3 +156,21 @@ def test_the_file_can_be_edited_line_by_line(flights: DatasetRef) -> None:
     assert text.startswith(f"# A draft, made from 200 rows with digest {resolved.digest}")
     assert "  kwargs: {column: distance, min_value: 0, max_value: 2240}\n" in text
     assert yaml.safe_load(text)["expectations"][0]["kwargs"]["exact_match"] is False
+
+
+def test_infinities_and_categories_that_were_not_all_named_are_allowed_for(tmp_path: Path) -> None:
+    """Rows that chance seldom draws: the range is about finite values, and a cut list of categories is no set."""
+    names = [f"{i:03}-{'long' * 25}" for i in range(40)]
+    table = pa.table(
+        {
+            "x": pa.array([float("inf"), float("-inf"), float("nan"), *map(float, range(77))]),
+            "name": pa.array(names * 2),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    ref = DatasetRef(uri=str(tmp_path / "rows.parquet"))
+    profile = engine_for(ref).profile(ref)
+    assert profile.columns["x"].nonfinite == 3 and not profile.columns["name"].complete
+    suite = draft_suite(profile, 0.0)
+    assert judged(suite, ref) == {}
+    assert "expect_column_values_to_be_in_set" not in {e.type for e in load(suite).expectations}
