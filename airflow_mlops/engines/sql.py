@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import MlopsError, SourceUnavailable, UsageError
+from airflow_mlops.core.errors import DataError, MlopsError, SourceUnavailable, UsageError
 from airflow_mlops.core.expectations import Expectation, Outcome
 from airflow_mlops.core.profile import Profile
 from airflow_mlops.engines.duck import MEMORY, DuckEngine, Source
@@ -108,7 +108,10 @@ def _session(hook: Any, leaf: Leaf, ref: DatasetRef) -> Iterator[Session | None]
     with contextlib.closing(connection):
         connection.autocommit = False
         session = Session(leaf, leaf.cursor(connection), about)
-        reason = leaf.begin(session)
+        try:
+            reason = leaf.begin(session)
+        except DataError as error:  # a relative of that database, which speaks less
+            reason = str(error)
         if reason:
             log.info("%s: %s", about, reason)
         yield None if reason else session

@@ -143,7 +143,9 @@ class Postgres:
         """Sixteen sums of bytes: the MD5 of a row is a number whose least byte comes first."""
         text = json.dumps([[c.name, c.type] for c in source.columns], ensure_ascii=True)
         schema = md5(text.encode(), usedforsecurity=False).hexdigest()
-        row = f"array_to_string(['{schema}', {', '.join(encoded(c) for c in source.columns)}], '')"
+        texts = f"unnest([{', '.join(encoded(c) for c in source.columns)}]) WITH ORDINALITY AS one(t, n)"
+        written = f"CASE WHEN one.t LIKE '#%' THEN {_FLOAT} ELSE substr(one.t, 2) END"
+        row = f"'{schema}' || (SELECT string_agg({written}, '' ORDER BY one.n) FROM {texts})"
         sums = ", ".join(f"sum(get_byte(h, {i}))" for i in range(16))
         # OFFSET keeps the planner from working the digest out sixteen times.
         hashed = f"(SELECT md5_bytes({row}) AS h FROM {source.relation} AS data OFFSET 0)"
@@ -194,11 +196,14 @@ class Postgres:
 
 
 def encoded(column: Column) -> str:
-    """SQL that gives a value of the row ``data`` as :func:`airflow_mlops.engines.digests.encoded` does."""
+    """SQL that gives a value as :func:`airflow_mlops.engines.digests.encoded` does, behind ``=``.
+
+    A float is behind ``#``, as PostgreSQL writes it: how it is to be written is said once for all columns.
+    """
     sql, kind = column.sql, column.type
     if kind == "float":
-        text = _float(f"(CAST(data.{sql} AS DOUBLE) + 0.0)")
-    elif kind == "datetime":
+        return f"coalesce('#' || CAST(CAST({sql} AS DOUBLE) + CAST(0 AS DOUBLE) AS VARCHAR), '=~')"
+    if kind == "datetime":
         text = f"CAST(epoch_us({sql}) AS VARCHAR)"
     elif kind == "decimal":
         text = f"CAST(trim_scale({sql}) AS VARCHAR)"
@@ -206,33 +211,35 @@ def encoded(column: Column) -> str:
         text = f"CAST({sql} AS VARCHAR)"
     else:
         value = f"upper_hex({sql})" if column.duck_type == "BLOB" else f"CAST({sql} AS VARCHAR)"
-        return f"coalesce(CAST(bytes_in({value}) AS VARCHAR) || ':' || {value}, '~')"
-    return f"coalesce({text} || '|', '~')"
+        return f"coalesce('=' || CAST(bytes_in({value}) AS VARCHAR) || ':' || {value}, '=~')"
+    return f"coalesce('=' || {text} || '|', '=~')"
 
 
-def _float(number: str) -> str:
-    """The shortest digits, as DuckDB and Python write them: 1.0 for 1, and no exponent below 1e16.
+def _float_text() -> str:
+    """The shortest digits of ``one.t``, as DuckDB and Python write them: 1.0 for 1, and no exponent below 1e16.
 
     PostgreSQL writes a digit more where fewer read back the same only by rounding to even; that is seen between
     2**53 and 1e30, where such halves can be written at all.
     """
-    text = f"CAST({number} AS VARCHAR)"
+    text = "substr(one.t, 2)"
     mantissa, exponent = f"split_part({text}, 'e', 1)", f"split_part({text}, 'e', 2)"
     digits = f"replace(trim(leading '-' FROM {mantissa}), '.', '')"
-    sign = f"CASE WHEN {number} < CAST(0 AS DOUBLE) THEN '-' ELSE '' END"
+    sign = f"CASE WHEN {text} LIKE '-%' THEN '-' ELSE '' END"
     whole, rest = f"rpad(left({digits}, 16), 16, '0')", f"coalesce(nullif(substr({digits}, 17), ''), '0')"
     kept = f"CAST(trim_scale(round(CAST({mantissa} AS DECIMAL(38, 20)), kept.n)) AS VARCHAR) || 'e' || {exponent}"
     short = (
-        f"(SELECT {kept} FROM generate_series(1, 17) AS kept(n) WHERE CAST({kept} AS DOUBLE) = {number} "
-        "ORDER BY kept.n LIMIT 1)"
+        f"(SELECT {kept} FROM generate_series(1, 17) AS kept(n) "
+        f"WHERE CAST({kept} AS DOUBLE) = CAST({text} AS DOUBLE) ORDER BY kept.n LIMIT 1)"
     )
     return (
-        f"CASE WHEN isnan({number}) THEN 'nan' WHEN NOT isfinite({number}) THEN {sign} || 'inf' "
+        f"CASE WHEN {text} = 'NaN' THEN 'nan' WHEN {text} LIKE '%Infinity' THEN {sign} || 'inf' "
         f"WHEN {text} LIKE '%e+15' THEN {sign} || {whole} || '.' || {rest} "
-        f"WHEN {text} LIKE '%e+1_' OR {text} LIKE '%e+2_' "
-        f"THEN {short} "
-        f"WHEN {text} LIKE '%e%' OR {text} LIKE '%.%' THEN {text} ELSE {text} || '.0' END"
+        f"WHEN {text} LIKE '%e+1_' OR {text} LIKE '%e+2_' THEN {short} "
+        f"WHEN {text} LIKE '%e%' OR {text} LIKE '%.%' THEN {text} ELSE {text} || '.0' END || '|'"
     )
+
+
+_FLOAT = _float_text()
 
 
 def _function(node: Any) -> Any:
@@ -249,6 +256,9 @@ def _function(node: Any) -> Any:
         seconds = exp.Extract(this=exp.var("EPOCH"), expression=value.copy())
         micro = exp.cast(exp.Mul(this=seconds, expression=exp.Literal.number(1_000_000)), "bigint")
         return exp.Case().when(exp.Anonymous(this="ISFINITE", expressions=[value]), micro)
+    if name == "bin_of":
+        value, edges = values
+        return _bin(value, [float(e) for e in edges.name.split(",")])
     if name == "to_json":
         return _as_text(exp.Anonymous(this="TO_JSON", expressions=values))
     if name in ("md5_bytes", "bytes_in"):
@@ -261,6 +271,16 @@ def _function(node: Any) -> Any:
         written = exp.Anonymous(this="ENCODE", expressions=[*values, exp.Literal.string("hex")])
         return exp.Anonymous(this="UPPER", expressions=[written])
     return node
+
+
+def _bin(value: Any, edges: Sequence[float]) -> Any:
+    """How many edges are below a value: all of them without those that are not, found by bisection."""
+    from sqlglot import exp
+
+    turned = exp.Literal.string("{" + ",".join(repr(-e) for e in reversed(edges)) + "}")
+    array = exp.cast(turned, "double precision[]", dialect="postgres")
+    not_below = exp.Anonymous(this="WIDTH_BUCKET", expressions=[exp.Neg(this=exp.paren(value)), array])
+    return exp.paren(exp.Sub(this=exp.Literal.number(len(edges)), expression=not_below))
 
 
 def _fits(node: Any) -> bool:

@@ -143,14 +143,18 @@ def _second(source: SqlSource, here: Sequence[_Counting]) -> None:
 def _shares(rows: int) -> str:
     """The shares of the quantiles, each in the middle of its row, so that no rounding takes the row beside it."""
     ranks = (rows - math.floor(rows - i / MAX_BINS * rows) for i in range(1, MAX_BINS))
-    return ", ".join(f"CAST('{(max(rank, 1) - 0.5) / rows!r}' AS DOUBLE)" for rank in ranks)
+    return ", ".join(repr((max(rank, 1) - 0.5) / rows) for rank in ranks)
 
 
 def _bins(source: SqlSource, here: Sequence[_Counting]) -> None:
     """Rows a bin."""
-    trees = [profiling._tree(c.column.number, c.edges) for c in here]
-    binned = [f"CASE WHEN {finite(c.column)} IS NOT NULL THEN {tree} END" for c, tree in zip(here, trees, strict=True)]
+    binned = [f"CASE WHEN {finite(c.column)} IS NOT NULL THEN {_bin(c)} END" for c in here]
     _grouped(source, here, binned)
+
+
+def _bin(c: _Counting) -> str:
+    """The number of a value's bin; ``bin_of`` is a leaf's to say."""
+    return f"bin_of({c.column.number}, '{','.join(map(repr, c.edges))}')" if c.edges else "0"
 
 
 def _categories(source: SqlSource, here: Sequence[_Counting]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, SchemaMismatch, SourceUnavailable, UsageError
 from airflow_mlops.core.expectations import Expectation, Outcome
-from airflow_mlops.engines import FrameEngine, engine_for, sql
+from airflow_mlops.engines import FrameEngine, sql
 from airflow_mlops.engines.sql import SqlEngine
 from airflow_mlops.engines.sql_patterns import postgres_pattern
 from airflow_mlops.engines.sql_source import FETCH, SqlSource
+from airflow_mlops.exceptions import DataValidationFailed
+from airflow_mlops.operators.validation import ValidateDataOperator
 from tests.engines.sql_tables import filled, quoted, table, watched
 from tests.engines.test_engines import FRAME, sample
 from tests.kit.postgres import PostgresServer
@@ -259,24 +264,64 @@ def test_one_check_that_fails_to_count_does_not_stop_the_others(postgres: Postgr
     assert good.success is True and good.judged_by == "postgresql"
 
 
-def test_a_server_that_can_not_count_is_streamed(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("why", ["another dialect", "an old server", "a relative that lacks a function"])
+def test_a_server_that_can_not_count_is_streamed(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     ref = table(postgres, "small", sample())
+    kept = ref.where(("delay", ">", 0), ("carrier", "is not null"))
     suite = [expect("column_values_to_not_be_null", column="delay")]
-    whole = engine_for(ref).resolve(ref.where(("delay", ">", 0), ("carrier", "is not null")))
-    for name, value in ((sql, {}), (sql.Postgres, None)):
-        with monkeypatch.context() as patch:
-            if value is None:
-                patch.setattr("airflow_mlops.engines.sql_postgres.OLDEST", 99_00_00)
-            else:
-                patch.setattr(name, "LEAVES", value)
-            assert SqlEngine().resolve(ref).digest == FrameEngine(sample()).resolve(FRAME).digest
-            kept = SqlEngine().resolve(ref.where(("delay", ">", 0), ("carrier", "is not null")))
-            assert kept.digest == whole.digest
-            streamed: list[Outcome] = SqlEngine().judge(ref, suite)
-            assert [o.judged_by for o in streamed] == ["duckdb"]
-            with pytest.raises(DatasetNotFound, match="can't read table"):
-                SqlEngine().resolve(DatasetRef(table="gone", conn_id="lake"))
+    ours = SqlEngine().resolve(kept)
     assert [o.judged_by for o in SqlEngine().judge(ref, suite)] == ["postgresql"]
+    match why:
+        case "another dialect":
+            monkeypatch.setattr(sql, "LEAVES", {})
+        case "an old server":
+            monkeypatch.setattr("airflow_mlops.engines.sql_postgres.OLDEST", 99_00_00)
+        case _:
+            monkeypatch.setattr(sql.Postgres, "begin", lambda self, session: session.run("SELECT no_such_function()"))
+    assert SqlEngine().resolve(kept).digest == ours.digest
+    assert SqlEngine().resolve(ref).digest == FrameEngine(sample()).resolve(FRAME).digest
+    streamed: list[Outcome] = SqlEngine().judge(ref, suite)
+    assert [o.judged_by for o in streamed] == ["duckdb"]
+    with pytest.raises(DatasetNotFound, match="can't read table"):
+        SqlEngine().resolve(DatasetRef(table="gone", conn_id="lake"))
+
+
+@pytest.mark.parametrize("cursor", ["dictcursor", "namedtuplecursor"])
+def test_a_connections_kind_of_cursor_does_not_matter(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, cursor: str
+) -> None:
+    connection = {**json.loads(postgres.airflow_connection), "extra": {"cursor": cursor}}
+    monkeypatch.setenv("AIRFLOW_CONN_FANCY", json.dumps(connection))
+    ref = dataclasses.replace(table(postgres, "small", sample()), conn_id="fancy")
+    assert SqlEngine().resolve(ref).digest == FrameEngine(sample()).resolve(FRAME).digest
+    assert len(SqlEngine().read(ref)) == 60
+
+
+def test_a_wide_table_is_still_few_queries(postgres: PostgresServer) -> None:
+    frame = pd.DataFrame({f"column {i}": np.arange(30) * (i + 1) / 7 for i in range(160)})
+    ref = table(postgres, "wide", frame)
+    hook, seen = watched()
+    assert SqlEngine(hook).resolve(ref).digest == FrameEngine(frame).resolve(FRAME).digest
+    profile = SqlEngine(hook).profile(ref)
+    assert len(profile.columns) == 160 and profile.columns["column 159"].counts == (1,) * 30 + (0,)
+    assert len(seen.counting) == 1 + 2 * 3
+
+
+def test_a_task_that_lost_its_database_is_retried_and_one_with_bad_rows_is_not(
+    run_task, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = table(postgres, "small", sample())
+    suite = [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "delay"}}]
+    with pytest.raises(DataValidationFailed, match="9 of 60 rows do not hold"):
+        run_task(ValidateDataOperator(task_id="v", data=ref, suite=suite))
+    report = run_task.last.xcoms["return_value"]["report"]
+    assert report["details"]["judged_by"] == {"postgresql": 1}
+    monkeypatch.setenv("AIRFLOW_CONN_LAKE", "postgresql://lake@127.0.0.1:1/lake")
+    with pytest.raises(SourceUnavailable) as seen:
+        run_task(ValidateDataOperator(task_id="v", data=ref, suite=suite))
+    assert not isinstance(seen.value, AirflowFailException)
 
 
 PATTERNS = ["^a", "b$", "a|x", r"\d", "^$", "[^a]", "a.b", r"[\w.-]+@\w+\.\w{2,3}", r"^[]a]+$", r"\.", "a{2}", "{", "]"]
