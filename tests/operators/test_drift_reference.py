@@ -96,7 +96,7 @@ def test_only_what_the_model_needs_counts_where_the_rule_says_so(
         key="e",
         outcome="passed",
         subject="1",
-        body={"importances": {"features": features}},
+        body=body,
     )
     hook.record(record)
     slight = run_task(check(tmp_path, "2013-02", 1.0, policy=policy))
