@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.champion import rollback
 from airflow_mlops.core.drill import SUFFIX, Drill, report_of
-from airflow_mlops.core.errors import MlopsError
+from airflow_mlops.core.errors import MlopsError, UnknownName
 from airflow_mlops.core.promotion import RollbackRequest
 from airflow_mlops.core.records import CHAMPION, PREVIOUS_CHAMPION, ModelVersion, Record
 from airflow_mlops.core.results import JSON, Report, digest
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_mlops.hooks.mlflow import MlflowHook
+
+
+ON_NOTHING = ("fail", "skip")
 
 
 class RollbackDrillOperator(BaseOperator):
@@ -37,12 +41,13 @@ class RollbackDrillOperator(BaseOperator):
 
     :param model_name: the registered model. (templated)
     :param max_seconds: that rollback and loading may take together.
+    :param on_nothing: ``fail`` or ``skip`` where there is no version to go back to. (templated)
     :param mlflow_conn_id: the MLflow connection. (templated)
     :raises DrillFailed: not retried: something of it did not work, took too long, or there is nothing to roll back to.
     :raises MlflowUnavailable: retried.
     """
 
-    template_fields: Sequence[str] = ("model_name", "mlflow_conn_id")
+    template_fields: Sequence[str] = ("model_name", "on_nothing", "mlflow_conn_id")
     ui_color = "#f7dede"
 
     def __init__(
@@ -50,12 +55,14 @@ class RollbackDrillOperator(BaseOperator):
         *,
         model_name: str,
         max_seconds: float = 120.0,
+        on_nothing: str = "fail",
         mlflow_conn_id: str = "mlflow_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model_name = model_name
         self.max_seconds = max_seconds
+        self.on_nothing = on_nothing
         self.mlflow_conn_id = mlflow_conn_id
 
     @cached_property
@@ -74,6 +81,10 @@ class RollbackDrillOperator(BaseOperator):
         versions = {"from": champion.version if champion else "", "to": previous.version if previous else ""}
         inputs = {**versions, "request": asked}
         drill, why = None, f"{self.model_name!r} has no champion with one before it to go back to"
+        if self.on_nothing not in ON_NOTHING:
+            raise DrillFailed(str(UnknownName("on_nothing", self.on_nothing, ON_NOTHING)))
+        if (champion is None or previous is None) and self.on_nothing == "skip":
+            raise AirflowSkipException(why)
         if champion is not None and previous is not None:
             self.hook.delete_versions(copy)  # what a drill that was killed has left
             try:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 from sklearn.linear_model import LogisticRegression
 
 from airflow_mlops.core.drill import Drill, report_of
@@ -48,6 +49,10 @@ def test_a_drill(mlflow_local: Path, run_task: TaskRunner, tmp_path: Path, monke
     drill = RollbackDrillOperator(task_id="drill", model_name="m")
     with pytest.raises(DrillFailed, match="no champion with one before it"):
         run_task(drill)
+    with pytest.raises(AirflowSkipException, match="no champion with one before it"):
+        run_task(RollbackDrillOperator(task_id="drill", model_name="m", on_nothing="skip"))
+    with pytest.raises(DrillFailed, match="did you mean 'skip'"):
+        run_task(RollbackDrillOperator(task_id="drill", model_name="m", on_nothing="skp"))
 
     first, second = train(run_task, str(data), 1.0), train(run_task, str(data), 2.0)
     hook.set_alias("m", "champion", second)
