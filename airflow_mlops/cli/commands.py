@@ -282,8 +282,8 @@ def drift(args: Namespace) -> None:
         write_rows(rows, "table", empty="No column was compared.")
         whole = [c.message for c in report.checks if not c.subject and not c.passed]
         words = {NO_DRIFT: "no drift", DRIFT: "drift", UNKNOWN: f"not known ({report.status})"}[code]
-        share = f"{report.details.get('columns_drifted', 0)} of {report.details.get('columns', 0)} columns"
-        print(clean(f"{report.subject}: {words}; {share} drifted{': ' + '; '.join(whole) if whole else ''}"))
+        share = f"{report.details.get('columns_drifted', 0)} of {report.details.get('columns', 0)} columns drifted"
+        print(clean(f"{report.subject}: {words}; {'; '.join(whole) or share}"))
     if code:
         raise SystemExit(code)
 
