@@ -229,6 +229,8 @@ class Stack(Client):
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
+            # Idle OpenMP threads sleep: spinning ones make a training 10 times slower when tasks share the cores.
+            "OMP_WAIT_POLICY": "passive",
             "GIT_PYTHON_REFRESH": "quiet",
             **({"AIRFLOW_CONN_MLFLOW_DEFAULT": json.dumps(server)} if self.mlflow_url else {}),
             **env,

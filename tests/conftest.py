@@ -53,6 +53,7 @@ os.environ.update(
         "DO_NOT_TRACK": "true",
         "GIT_PYTHON_REFRESH": "quiet",
         "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "passive",
     }
 )
 
