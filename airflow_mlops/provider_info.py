@@ -28,8 +28,8 @@ OPERATORS = (
     "retraining",
     "snapshot",
 )
-SENSORS = ("data", "registry")
-TRIGGERS = ("data", "registry")
+SENSORS = ("data", "ledger", "registry")
+TRIGGERS = ("data", "ledger", "registry")
 HOOKS = ("mlflow", "dvc")
 
 
