@@ -143,9 +143,9 @@ class Postgres:
         """Sixteen sums of bytes: the MD5 of a row is a number whose least byte comes first."""
         text = json.dumps([[c.name, c.type] for c in source.columns], ensure_ascii=True)
         schema = md5(text.encode(), usedforsecurity=False).hexdigest()
-        texts = f"unnest([{', '.join(encoded(c) for c in source.columns)}]) WITH ORDINALITY AS one(t, n)"
-        written = f"CASE WHEN one.t LIKE '#%' THEN {_FLOAT} ELSE substr(one.t, 2) END"
-        row = f"'{schema}' || (SELECT string_agg({written}, '' ORDER BY one.n) FROM {texts})"
+        texts = f"unnest([{', '.join(encoded(c) for c in source.columns)}]) AS one(t)"
+        written = f"CASE WHEN left(one.t, 1) = '#' THEN {_FLOAT} ELSE substr(one.t, 2) END"
+        row = f"'{schema}' || array_to_string(ARRAY(SELECT {written} FROM {texts}), '')"  # unnest keeps the order
         sums = ", ".join(f"sum(get_byte(h, {i}))" for i in range(16))
         # OFFSET keeps the planner from working the digest out sixteen times.
         hashed = f"(SELECT md5_bytes({row}) AS h FROM {source.relation} AS data OFFSET 0)"
@@ -232,10 +232,11 @@ def _float_text() -> str:
         f"WHERE CAST({kept} AS DOUBLE) = CAST({text} AS DOUBLE) ORDER BY kept.n LIMIT 1)"
     )
     return (
-        f"CASE WHEN {text} = 'NaN' THEN 'nan' WHEN {text} LIKE '%Infinity' THEN {sign} || 'inf' "
+        f"CASE WHEN {text} LIKE '%.%' AND {text} NOT LIKE '%e%' THEN {text} "
+        f"WHEN {text} = 'NaN' THEN 'nan' WHEN {text} LIKE '%Infinity' THEN {sign} || 'inf' "
         f"WHEN {text} LIKE '%e+15' THEN {sign} || {whole} || '.' || {rest} "
         f"WHEN {text} LIKE '%e+1_' OR {text} LIKE '%e+2_' THEN {short} "
-        f"WHEN {text} LIKE '%e%' OR {text} LIKE '%.%' THEN {text} ELSE {text} || '.0' END || '|'"
+        f"WHEN {text} LIKE '%e%' THEN {text} ELSE {text} || '.0' END || '|'"
     )
 
 
