@@ -59,7 +59,7 @@ def judged(suite: Any, ref: DatasetRef) -> dict[tuple[str, str], str]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables(), slack=st.sampled_from([0.0, 0.01, 0.1, 1.0, 10.0]))
 def test_a_draft_holds_on_the_rows_that_it_was_drafted_from(tmp_path: Path, table: pa.Table, slack: float) -> None:
     path = tmp_path / "rows.parquet"
