@@ -26,7 +26,7 @@ from tests.engines.test_expectations import Expectation, frames, same, suites
 from tests.kit.postgres import PostgresServer
 
 HARNESS = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, SchemaMismatch, SourceUnavailable, UsageError
 from airflow_mlops.core.expectations import Expectation, Outcome
-from airflow_mlops.engines import FrameEngine, sql
+from airflow_mlops.engines import FrameEngine, sql, sql_profile
 from airflow_mlops.engines.sql import SqlEngine
 from airflow_mlops.engines.sql_patterns import postgres_pattern
 from airflow_mlops.engines.sql_source import FETCH, SqlSource
@@ -299,13 +299,14 @@ def test_a_connections_kind_of_cursor_does_not_matter(
     assert len(SqlEngine().read(ref)) == 60
 
 
-def test_a_wide_table_is_still_few_queries(postgres: PostgresServer) -> None:
-    frame = pd.DataFrame({f"column {i}": np.arange(30) * (i + 1) / 7 for i in range(160)})
+def test_a_wide_table_is_counted_in_parts(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_profile, "_CHUNK", 20)
+    frame = pd.DataFrame({f"column {i}": np.arange(30) * (i + 1) / 7 for i in range(32)})
     ref = table(postgres, "wide", frame)
     hook, seen = watched()
     assert SqlEngine(hook).resolve(ref).digest == FrameEngine(frame).resolve(FRAME).digest
     profile = SqlEngine(hook).profile(ref)
-    assert len(profile.columns) == 160 and profile.columns["column 159"].counts == (1,) * 30 + (0,)
+    assert len(profile.columns) == 32 and profile.columns["column 31"].counts == (1,) * 30 + (0,)
     assert len(seen.counting) == 1 + 2 * 3
 
 
