@@ -19,15 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from airflow_mlops.core.confusion import Statistic, balanced, by_code, f1_weighted, kappa, macro, mcc, of_confusion
 from airflow_mlops.core.metrics import ECE_BINS, Metric, ece_rows, normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[Any]
-
-Statistic: TypeAlias = "Callable[[Array], Array]"
-"""Counts of rows, shape ``(replicates, n)``, to the metric's figures, shape ``(replicates,)``, NaN where undefined."""
 
 LEVELS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
@@ -225,72 +223,27 @@ def _dot(a: Array, b: Array) -> Array:
     return np.einsum("ij,ij->i", a, b, dtype=np.float64, casting="unsafe")
 
 
-def _by_code(code: Array, size: int) -> Callable[[Array, Array | None], Array]:
-    """Sums of the counts (times a value of each row) per code, shape ``(replicates, size)``."""
+def _ndcg(y: Array, score: Array) -> Statistic:
+    """With each place's gain its share of the discounts that its ties take up together."""
     import numpy as np
 
-    order = np.argsort(code, kind="stable")
-    present, first = np.unique(code[order], return_index=True)
+    order = np.argsort(-score, kind="stable")
+    first = np.unique(-score[order], return_index=True)[1]
+    gain = np.asarray(y)[order] == 1
 
-    def sums(counts: Array, values: Array | None = None) -> Array:
-        ordered = counts[:, order] if values is None else counts[:, order] * values[order]
-        out = np.zeros((len(counts), size))
-        out[:, present] = np.add.reduceat(ordered, first, axis=1, dtype=np.float64)
-        return out
+    def compute(counts: Array) -> Array:
+        n = int(counts[0].sum())
+        discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(n) + 2.0))])
+        drawn = counts[:, order].astype(np.int64)
+        each = np.add.reduceat(drawn, first, axis=1)
+        hits = np.add.reduceat(drawn * gain, first, axis=1)
+        ends = np.cumsum(each, axis=1)
+        taken = discounts[ends] - discounts[ends - each]
+        found = (np.where(each > 0, hits / np.where(each > 0, each, 1), 0.0) * taken).sum(axis=1)
+        best = discounts[hits.sum(axis=1)]
+        return np.where(best > 0, found / np.where(best > 0, best, 1), np.nan)
 
-    return sums
-
-
-def _confusion(finish: Callable[[Array], Array]) -> Callable[[Array, Array], Statistic]:
-    """``finish`` maps confusion matrices, shape ``(replicates, true, predicted)``, to figures."""
-
-    def prepare(y: Array, output: Array) -> Statistic:
-        import numpy as np
-
-        y, output = np.asarray(y, dtype=int), np.asarray(output, dtype=int)
-        k = int(max(y.max(), output.max(), 1)) + 1
-        sums = _by_code(y * k + output, k * k)
-        return lambda counts: finish(sums(counts, None).reshape(-1, k, k))
-
-    return prepare
-
-
-def _per_class(cells: Array) -> tuple[Array, Array, Array]:
-    import numpy as np
-
-    return np.diagonal(cells, axis1=1, axis2=2), cells.sum(axis=2), cells.sum(axis=1)
-
-
-def _macro(part: Callable[[Array, Array, Array], Array]) -> Callable[[Array], Array]:
-    """The mean over the classes that occur, in truth or prediction; NaN where one of them has no figure."""
-
-    def finish(cells: Array) -> Array:
-        import numpy as np
-
-        right, true, said = _per_class(cells)
-        occurs = (true + said) > 0
-        return np.where(occurs, part(right, true, said), 0.0).sum(axis=1) / occurs.sum(axis=1)
-
-    return finish
-
-
-def _balanced(cells: Array) -> Array:
-    import numpy as np
-
-    right, true, _ = _per_class(cells)
-    there = true > 0
-    figures = np.where(there, right / np.where(there, true, 1), 0.0).sum(axis=1) / there.sum(axis=1)
-    return np.where(there.sum(axis=1) < 2, np.nan, figures)
-
-
-def _mcc(cells: Array) -> Array:
-    import numpy as np
-
-    right, true, said = _per_class(cells)
-    n = cells.sum(axis=(1, 2))
-    covariance = right.sum(axis=1) * n - (true * said).sum(axis=1)
-    spread = (n**2 - (true**2).sum(axis=1)) * (n**2 - (said**2).sum(axis=1))
-    return np.where(spread > 0, covariance / np.sqrt(np.where(spread > 0, spread, 1)), 0.0)
+    return compute
 
 
 def _log_loss(y: Array, output: Array) -> Statistic:
@@ -302,11 +255,18 @@ def _log_loss(y: Array, output: Array) -> Statistic:
     return _mean(-np.log(np.clip(said, edge, 1 - edge)))
 
 
+def _off(y: Array, output: Array) -> Array:
+    import numpy as np
+
+    squares: Array = (normalised(output) - np.eye(output.shape[1])[y]) ** 2
+    return squares.sum(axis=1)
+
+
 def _ece(y: Array, output: Array) -> Statistic:
     import numpy as np
 
     bins, p, right = ece_rows(y, output)
-    sums = _by_code(bins, ECE_BINS)
+    sums = by_code(bins, ECE_BINS)
     return lambda counts: np.abs(sums(counts, right - p)).sum(axis=1) / counts.sum(axis=1)
 
 
@@ -350,18 +310,22 @@ FAST: Mapping[str, Callable[[Array, Array], Statistic]] = {
     "roc_auc": _auc,
     "average_precision": _average_precision,
     "roc_auc_ovr": _roc_auc_ovr,
+    "ndcg": _ndcg,
     "log_loss": _log_loss,
     "brier": lambda y, p: _mean((p - y) ** 2.0),
+    "brier_multiclass": lambda y, p: _mean(_off(y, p)),
     "ece": _ece,
     "accuracy": lambda y, p: _mean((y == p).astype(float)),
-    "balanced_accuracy": _confusion(_balanced),
-    "mcc": _confusion(_mcc),
-    "f1": _confusion(lambda c: 2 * c[:, 1, 1] / (2 * c[:, 1, 1] + c[:, 0, 1] + c[:, 1, 0])),
-    "precision": _confusion(lambda c: c[:, 1, 1] / (c[:, 1, 1] + c[:, 0, 1])),
-    "recall": _confusion(lambda c: c[:, 1, 1] / (c[:, 1, 1] + c[:, 1, 0])),
-    "f1_macro": _confusion(_macro(lambda right, true, said: 2 * right / (true + said))),
-    "precision_macro": _confusion(_macro(lambda right, true, said: right / said)),
-    "recall_macro": _confusion(_macro(lambda right, true, said: right / true)),
+    "balanced_accuracy": of_confusion(balanced),
+    "mcc": of_confusion(mcc),
+    "kappa": of_confusion(kappa),
+    "f1_weighted": of_confusion(f1_weighted),
+    "f1": of_confusion(lambda c: 2 * c[:, 1, 1] / (2 * c[:, 1, 1] + c[:, 0, 1] + c[:, 1, 0])),
+    "precision": of_confusion(lambda c: c[:, 1, 1] / (c[:, 1, 1] + c[:, 0, 1])),
+    "recall": of_confusion(lambda c: c[:, 1, 1] / (c[:, 1, 1] + c[:, 1, 0])),
+    "f1_macro": of_confusion(macro(lambda right, true, said: 2 * right / (true + said))),
+    "precision_macro": of_confusion(macro(lambda right, true, said: right / said)),
+    "recall_macro": of_confusion(macro(lambda right, true, said: right / true)),
     "mae": lambda y, p: _mean(abs(y - p) * 1.0),
     "mse": lambda y, p: _mean((y - p) ** 2.0),
     "rmse": _rmse,

@@ -228,8 +228,7 @@ def _undefined_warnings() -> tuple[type[Warning], ...]:
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:200]
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
 class _Undefined(ValueError):
@@ -308,12 +307,6 @@ def ece_rows(y: Any, output: Any) -> tuple[Any, Any, Any]:
     return bins, p, right
 
 
-def _rmse(y: Any, output: Any) -> float:
-    from sklearn import metrics
-
-    return float(metrics.root_mean_squared_error(y, output))
-
-
 def _mape(y: Any, output: Any) -> float:
     import numpy as np
     from sklearn import metrics
@@ -330,6 +323,33 @@ def _r2(y: Any, output: Any) -> float:
     if len(y) < 2 or float(np.ptp(y)) == 0.0:
         raise _Undefined("r2 is not defined where the truth is constant")
     return float(metrics.r2_score(y, output))
+
+
+def _brier(y: Any, output: Any) -> float:
+    r"""Mean over the rows of :math:`\sum_k (p_k - [y = k])^2`, 0 to 2, for any number of classes: Brier (1950)."""
+    import numpy as np
+
+    return float(((normalised(output) - np.eye(output.shape[1])[y]) ** 2).sum(axis=1).mean())
+
+
+def _kappa(y: Any, output: Any) -> Any:
+    """Agreement beyond chance: Cohen (1960)."""
+    import numpy as np
+    from sklearn import metrics
+
+    if len(np.union1d(y, output)) < 2:
+        raise _Undefined("kappa is not defined on one class")
+    return metrics.cohen_kappa_score(y, output)
+
+
+def _ndcg(y: Any, output: Any) -> Any:
+    """Normalised discounted cumulative gain of all rows as one ranking, ties averaged; Järvelin, Kekäläinen (2002)."""
+    import numpy as np
+    from sklearn import metrics
+
+    if len(y) < 2 or not np.any(y):
+        raise _Undefined("ndcg is not defined: there is nothing to rank first")
+    return metrics.ndcg_score([y], [output])
 
 
 _BINARY, _CLASSES, _NUMBERS = ("binary",), ("binary", "multiclass"), ("regression",)
@@ -350,24 +370,28 @@ METRICS: Mapping[str, Metric] = {
         "roc_auc": _up(_sk("roc_auc_score", classes=2), "scores", _BINARY),
         "average_precision": _up(_sk("average_precision_score", classes=2), "scores", _BINARY),
         "roc_auc_ovr": _up(_roc_auc_ovr, "probabilities", ("multiclass",)),
+        "ndcg": _up(_ndcg, "scores", _BINARY),
         # probabilities
         "log_loss": _down(_log_loss, "probabilities", _CLASSES),
         "brier": _down(_sk("brier_score_loss", pos_label=1), "probabilities", _BINARY, high=1.0),
+        "brier_multiclass": _down(_brier, "probabilities", ("multiclass",), high=2.0),
         "ece": _down(_ece, "probabilities", _CLASSES, high=1.0),
         # labels
         "accuracy": _up(_sk("accuracy_score"), "labels", _CLASSES),
         "balanced_accuracy": _up(_sk("balanced_accuracy_score", classes=2), "labels", _CLASSES),
         "mcc": _up(_sk("matthews_corrcoef"), "labels", _CLASSES, low=-1.0),
+        "kappa": _up(_kappa, "labels", _CLASSES, low=-1.0),
         "f1": _up(_sk("f1_score"), "labels", _BINARY),
         "precision": _up(_sk("precision_score"), "labels", _BINARY),
         "recall": _up(_sk("recall_score"), "labels", _BINARY),
         "f1_macro": _up(_sk("f1_score", average="macro"), "labels", ("multiclass",)),
+        "f1_weighted": _up(_sk("f1_score", average="weighted"), "labels", ("multiclass",)),
         "precision_macro": _up(_sk("precision_score", average="macro"), "labels", ("multiclass",)),
         "recall_macro": _up(_sk("recall_score", average="macro"), "labels", ("multiclass",)),
         # numbers
         "mae": _down(_sk("mean_absolute_error"), "labels", _NUMBERS),
         "mse": _down(_sk("mean_squared_error"), "labels", _NUMBERS),
-        "rmse": _down(_rmse, "labels", _NUMBERS),
+        "rmse": _down(_sk("root_mean_squared_error"), "labels", _NUMBERS),
         "median_ae": _down(_sk("median_absolute_error"), "labels", _NUMBERS),
         "mape": _down(_mape, "labels", _NUMBERS),
         "r2": _up(_r2, "labels", _NUMBERS, low=-math.inf),

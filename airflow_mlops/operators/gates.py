@@ -107,6 +107,8 @@ class GateOperator(BaseOperator, BranchMixIn):
             raise UnknownName("on_reject", self.on_reject, ON_REJECT)
         if self.on_reject == "branch" and not self.pass_task_ids:
             raise UsageError("on_reject='branch' needs pass_task_ids")
+        from airflow_mlops.pages import verdict_page
+
         policy = GatePolicy.of(self.policy)
         evaluation = Evaluation.from_dict(self.evaluation)
         if self.model_name and evaluation.model_name != self.model_name:
@@ -116,7 +118,7 @@ class GateOperator(BaseOperator, BranchMixIn):
         candidate = evaluation.candidate.version
         record = self.hook.record(
             Record.of_decision(judged, subject=candidate, at=time_of(context), backfill=is_backfill(context)),
-            artifacts={"verdict.md": page},
+            artifacts={"verdict.md": page, "verdict.html": verdict_page(judged.to_dict())},
             dag_run=run_of(context),
         )
         stored = Decision.from_dict(record.body)

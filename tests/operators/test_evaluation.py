@@ -391,3 +391,29 @@ def test_a_model_that_needs_all_rows_at_once_has_no_parity(train: Any, holdout: 
     assert result["candidate"]["details"]["parity"]["differing"] > 0
     decision = judge(Evaluation.from_dict(result), GatePolicy.of({"checks": ["prediction_parity"]}))
     assert "labels differ" in decision.reasons[0]
+
+
+def test_any_flavour_through_pyfunc(mlflow_local: Path, holdout: DatasetRef, tmp_path: Path, run_task: Any) -> None:
+    import mlflow
+
+    class Generic(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return 1 / (1 + np.exp(-2 * model_input["x"].to_numpy(dtype=float)))
+
+    hook = MlflowHook()
+    files = tmp_path / "generic"
+    example = frame(10, 1)[["x"]]
+    signature = mlflow.models.infer_signature(example, np.array([0.5]))
+    mlflow.pyfunc.save_model(files, python_model=Generic(), signature=signature, pip_requirements=[])
+    client = hook.get_conn()
+    client.create_registered_model("flights")
+    version = client.create_model_version("flights", files.as_uri())
+    evaluation = Evaluation.from_dict(evaluate(run_task, str(version.version), holdout))
+    assert evaluation.candidate.scored, evaluation.candidate.error
+    figure = evaluation.figure("roc_auc")
+    rows = frame(400, 2)
+    from sklearn.metrics import roc_auc_score
+
+    assert figure.candidate == pytest.approx(roc_auc_score(rows["late"], rows["x"]))
+    assert evaluation.figure("log_loss").candidate is not None
+    assert [f["name"] for f in evaluation.importances["features"]] == ["x"]

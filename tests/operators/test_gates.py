@@ -67,6 +67,8 @@ def test_a_pass_is_recorded_tagged_and_returned(version: ModelVersion, run_task:
     assert (record.outcome, record.subject) == ("pass", "1")
     assert Decision.from_dict(record.body) == decision
     assert "# flights version 1 passes" in hook.read_text(record.run_id, "verdict.md")
+    page = hook.read_text(record.run_id, "verdict.html")
+    assert page.startswith("<!doctype html") and "flights" in page and "roc_auc" in page
     tagged = hook.version("flights", "1")
     assert (tagged.tag("gate"), tagged.tag("gate_outcome")) == (decision.key, "pass")
 
