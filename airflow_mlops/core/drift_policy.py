@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.settings import Policy, within
 
-SHARES: Mapping[str, float] = {"null_share": 0.02, "nonfinite_share": 0.001, "unseen_share": 0.01}
+SHARES: Mapping[str, float] = {"null_share": 0.02, "nonfinite_share": 0.001, "unseen_share": 0.005}
 """Shares that are drift features of every column, with the least absolute change that matters."""
 
 RULES = ("any", "share", "importance")

@@ -7,6 +7,7 @@ one table, :data:`TESTS`. How different the samples are is the business of ``dri
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -128,6 +129,20 @@ def _quadratic(reference: Counts, current: Counts, *, tails: bool) -> tuple[floa
     return statistic, weighted_chi_square_tail(statistic, eigenvalues.tolist())
 
 
+def _gaps(reference: Counts, current: Counts, *, tails: bool) -> Any:
+    """The statistic of many tables with the same pooled cells."""
+    import numpy as np
+
+    r, c = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
+    m, n = r.sum(axis=-1), c.sum(axis=-1)
+    pooled = shares(r + c)
+    cumulative = np.cumsum(pooled, axis=-1)[..., :-1]
+    weights = (pooled[..., :-1] + pooled[..., 1:]) / 2
+    if tails:
+        weights = weights / (cumulative * (1 - cumulative))
+    return m * n / (m + n) * (weights * cumulative_gap(r, c) ** 2).sum(axis=-1)
+
+
 def weighted_chi_square_tail(value: float, weights: Sequence[float]) -> float:
     r"""P(:math:`\sum_i w_i Z_i^2` > value) for independent standard normal Z and positive weights.
 
@@ -228,10 +243,16 @@ def _table(reference: Counts, current: Counts) -> tuple[Any, Any]:
 
 TESTS: Mapping[str, Test] = {
     "anderson_darling": Test(
-        function=anderson_darling, kinds=(NUMERIC,), about="grouped two-sample Anderson-Darling; sees the tails"
+        function=anderson_darling,
+        kinds=(NUMERIC,),
+        about="grouped two-sample Anderson-Darling; sees the tails",
+        statistic=functools.partial(_gaps, tails=True),
     ),
     "cramer_von_mises": Test(
-        function=cramer_von_mises, kinds=(NUMERIC,), about="grouped two-sample Cramér-von Mises; sees the middle"
+        function=cramer_von_mises,
+        kinds=(NUMERIC,),
+        about="grouped two-sample Cramér-von Mises; sees the middle",
+        statistic=functools.partial(_gaps, tails=False),
     ),
     "kolmogorov_smirnov": Test(
         function=kolmogorov_smirnov, kinds=(NUMERIC,), about="largest gap at the bins' edges; errs to the safe side"

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, Any] = {
     "evaluation": {"model_name": "late", "metrics": []},
     "gate": {"decision": "pass"},
     "key": ["flight", "day"],
+    "kind": "drift",
     "labels": {"uri": "labels/2013-05.parquet"},
     "message": "late/3 was promoted",
     "metrics": ["roc_auc"],

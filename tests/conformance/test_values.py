@@ -50,6 +50,7 @@ MADE: dict[str, dict[str, Any]] = {
     "PartitionWatch": {"data": {"uri": "data/2013-05"}},
     "ModelVersion": {"name": "late", "version": "3"},
     "Profile": {"rows": 0, "columns": {}},
+    "RecordWatch": {"model": "late", "kind": "drift"},
     "Record": {"kind": "gate", "model": "late", "key": "k", "outcome": "pass"},
     "Report": {"kind": "gate"},
 }
