@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from airflow_mlops.core.errors import Conflict
-from airflow_mlops.core.moves import moves_to
 from airflow_mlops.core.records import CHAMPION, ModelVersion, Record
 from airflow_mlops.core.results import JSON, Decision
 from airflow_mlops.core.succession import Registry, Succession
@@ -70,9 +69,7 @@ def last_champion(records: Iterable[Record]) -> tuple[str, Record | None]:
         balance[version_after(move)] += 1
         balance[str(_evidence(move).get("replaces") or "")] -= 1
     ends = [version for version, came in balance.items() if came > 0]
-    if len(ends) == 1 and balance[ends[0]] == 1:
-        return ends[0], next(m for m in moves if version_after(m) == ends[0])
-    # The walk has gaps (earlier moves from outside that nobody noticed), or ended where it began: the newest record.
+    # Several ends: earlier moves from outside that nobody noticed; none: it ended where it began. The newest counts.
     candidates = [m for m in moves if version_after(m) in ends] or moves
     return version_after(candidates[0]), candidates[0]
 
@@ -94,10 +91,10 @@ def notice(
     for _ in range(LOOKS):
         before = registry.by_alias(model, CHAMPION)
         act.complete(before)
-        records = moves_of(registry.history(model, kinds=KINDS, limit=1000))
+        records = registry.history(model, kinds=KINDS, limit=1000)
         # Read again after the ledger: a promotion that was made in between is in one of them and not in the other.
         champion = registry.by_alias(model, CHAMPION)
-        if _version(before) != _version(champion) or _under_way(act, champion, records):
+        if _version(before) != _version(champion):
             continue
         known, last = last_champion(records)
         if _version(champion) == known:
@@ -148,15 +145,6 @@ def moved_outside(
         decided_by=OUTSIDE,
         dag_run=dag_run or {},
     )
-
-
-def _under_way(act: Succession, champion: ModelVersion | None, records: Sequence[Record]) -> bool:
-    """Whether the champion got there by a claimed move of ours that the ledger, as it was read, does not have yet."""
-    recorded = {r.key for r in records}
-    for move in moves_to(champion) if champion else []:
-        if move.key not in recorded and any(c.key == move.key and not c.void for c in act.claims(move.origin)):
-            return True
-    return False
 
 
 def _not_before(at: str, last: Record | None) -> str:

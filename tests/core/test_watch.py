@@ -73,7 +73,7 @@ def test_a_champion_without_a_known_beginning_is_watched_and_never_settled() -> 
     checks = [check(5), check(6), check(7)]
     assert decide_watch("late", CHAMPION, checks, WatchPolicy()).decision == "extend"
     other = ModelVersion(name="late", version="4")
-    assert decide(*checks, champion=other) == "extend"
+    assert decide(*[check(m, version="4") for m in (5, 6, 7)], champion=other) == "extend"
 
 
 def test_who_is_not_watched() -> None:

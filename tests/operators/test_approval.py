@@ -264,6 +264,8 @@ def test_an_approval_that_no_task_made_promotes_nothing(world: World) -> None:
 
 def test_an_approval_that_was_asked_for_and_is_not_there_stops_even_a_pass(world: World) -> None:
     gate = world.judged(PASSES)
-    missing = "{{ ti.xcom_pull(task_ids='approve') }}"
+    with DAG("loop", schedule=None):
+        asked = ApproveModelOperator(task_id="approve", model_name=MODEL, gate=gate)
+        promote = PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate, approval=asked.output)
     with pytest.raises(PromotionRefused, match="not_approved"):
-        world.run_task(PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate, approval=missing))
+        world.run_task(promote)
