@@ -19,7 +19,7 @@ from airflow_mlops.core.slicing import SliceBy
 from airflow_mlops.exceptions import EvaluationFailed
 from airflow_mlops.operators._child import Limits, stop
 from airflow_mlops.operators._contenders import Asking, ask, onto_run
-from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._findings import SIMPLE, findings, places, simple_models
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class EvaluateModelOperator(BaseOperator):
     :param importance_rows: on so many rows each column is shuffled, to see what it does for the candidate; 0: none.
     :param importance_repeats: how often each column is.
     :param training_data: the rows that the candidate was trained on, for a policy that limits duplicates: a
-        reference, its dict, a URI; ``None``: not compared. (templated)
+        reference, its dict, a URI, or the XCom of the training; ``None``: not compared. (templated)
     :param time_column: the column with the time of the rows, for a policy with ``time_order``. (templated)
     :param memory_limit_mb: MiB that a model may take beyond what the task has; 0: no limit.
     :param time_limit_seconds: how long a model may take, on the clock; 0: no limit.
@@ -179,8 +179,8 @@ class EvaluateModelOperator(BaseOperator):
         task_of(metrics, self.problem)
         version = self._candidate()
         champion = self.hook.by_alias(self.model_name, self.champion_alias)
-        data = _verified(DatasetRef.of(self.data))
-        training = _verified(DatasetRef.of(self.training_data)) if self.training_data else None
+        data = _verified(data_of(self.data))
+        training = _verified(data_of(self.training_data)) if self.training_data else None
         config = self._config(metrics, training)
         key = digest(
             "evaluation",

@@ -340,18 +340,18 @@ def test_a_model_that_takes_its_process_down_is_a_verdict_on_it(
 def test_what_else_is_found_out(train: Any, holdout: DatasetRef, tmp_path: Path, run_task: Any) -> None:
     rows = frame(400, 2).assign(day=pd.date_range("2013-05-01", periods=400, freq="h"))
     rows.iloc[:100, :4] = frame(400, 1).iloc[:100]  # rows that taught the candidate
-    data, training = write(tmp_path, "part", rows), write(tmp_path, "training", frame(400, 1))
+    data, candidate = write(tmp_path, "part", rows), train()
     options = {
         "baseline": ["prior", "linear"],
         "slices": ["carrier", {"column": "x", "bins": [0]}, {"name": "east", "where": [["z", ">", 1]]}],
-        "training_data": training,
+        "training_data": candidate,
         "time_column": "day",
         "metrics": ["roc_auc", "ece", "accuracy"],
     }
-    evaluation = Evaluation.from_dict(evaluate(run_task, train(), data, **options))
+    evaluation = Evaluation.from_dict(evaluate(run_task, candidate, data, **options))
     assert evaluation.candidate.details["parity"] == {"rows": 100, "differing": 0, "max_difference": 0.0}
     assert [f["name"] for f in evaluation.importances["features"]] == ["x", "z"]
-    assert evaluation.leakage["duplicates"] == {"rows": 400, "share": 0.25, "training": training.digest}
+    assert evaluation.leakage["duplicates"] == {"rows": 400, "share": 0.25, "training": candidate["data"]["digest"]}
     assert evaluation.leakage["time"]["begins"].startswith("2013-05-01")
     assert set(evaluation.leakage["features"]["scores"]) == {"x", "z"}
     auc, accuracy = evaluation.figure("roc_auc"), evaluation.figure("accuracy")
