@@ -34,7 +34,8 @@ runs = [  # a run, the same run again, another run with the same gate decision
 ]
 states = [[str(run.state), run.run_id] for run in runs]
 with create_session() as session:
-    events = [[e.asset.uri, e.extra, e.source_run_id] for e in session.scalars(select(AssetEvent))]
+    mine = select(AssetEvent).where(AssetEvent.source_dag_id == "promotes")
+    events = [[e.asset.uri, e.extra, e.source_run_id] for e in session.scalars(mine)]
 print("RESULT" + json.dumps([states, events]))
 """
 

@@ -305,18 +305,18 @@ def test_an_object_store_gets_the_whole_file_at_once() -> None:
 
     memory = fsspec.filesystem("memory")
     attach("memory", fs=memory)
-    target = Publication("memory://lake/scores")
+    target = Publication("memory://scored/scores")
     assert target.metadata() == {}
     with pytest.raises(RuntimeError), target.writing() as writer:
         writer.write(pd.DataFrame({"prediction": [1.0]}))
         raise RuntimeError
-    assert memory.find("/lake") == []
+    assert memory.find("/scored") == []
     with target.writing() as writer:
         writer.write(pd.DataFrame({"prediction": [1.0, 2.0]}))
         writer.describe({"mlops.key": "k"})
-    assert memory.find("/lake") == ["/lake/scores/predictions.parquet"]
+    assert memory.find("/scored") == ["/scored/scores/predictions.parquet"]
     assert target.metadata() == {"mlops.key": "k"}
-    memory.rm("/lake", recursive=True)
+    memory.rm("/scored", recursive=True)
 
 
 def test_another_files_footer_is_not_ours(tmp_path: Path) -> None:
