@@ -93,7 +93,7 @@ def check_drift(
         )
     else:
         for pair in pairs:
-            found, other = _features(*pair, policy, effects, tests, inputs)
+            found, other = _features(*pair, policy, effects, tests)
             findings += found
             checks += other
         checks += _judge(findings, policy, effects, inputs)
@@ -168,7 +168,6 @@ def _features(
     policy: DriftPolicy,
     effects: Mapping[str, Effect],
     tests: Mapping[str, Test],
-    inputs: Mapping[str, str],
 ) -> tuple[list[_Finding], list[Check]]:
     findings = [_share("null_share", was, was.nulls, was.count, now.nulls, now.count, policy)]
     if was.nonfinite or now.nonfinite:
@@ -196,7 +195,7 @@ def _features(
         return findings, [_insufficient(was.name, message, few, reason.enough)]
     except NotComparable as reason:
         return findings, [_check("distribution", Status.ERROR, was.name, str(reason))]
-    findings.append(_distribution(was, cells, policy, effects, tests, inputs))
+    findings.append(_distribution(was, cells, policy, effects, tests))
     return findings, []
 
 
@@ -206,7 +205,6 @@ def _distribution(
     policy: DriftPolicy,
     effects: Mapping[str, Effect],
     tests: Mapping[str, Test],
-    inputs: Mapping[str, str],
 ) -> _Finding:
     kind = was.kind
     name = policy.numeric_effect if kind == NUMERIC else policy.categorical_effect
@@ -221,7 +219,7 @@ def _distribution(
     else:
         statistic, p_value = tests[test].function(r, c)
         if p_value <= policy.alpha:  # only there it can matter
-            p_value = refined(tests[test], r, c, p_value, seed=int(digest(dict(inputs), was.name, "p"), 16))
+            p_value = refined(tests[test], r, c, p_value, seed=int(digest(list(r), list(c)), 16))
     details: dict[str, JSON] = {"test": test, "statistic": statistic, "cells": k, "effects": dict(sizes)}
     if kind == NUMERIC and k > 1:
         details["ks_distance_error"] = ks_bound(r, c)
