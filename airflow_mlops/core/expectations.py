@@ -239,8 +239,8 @@ def load(suite: str | Path | Mapping[str, Any] | Iterable[Any] | Callable[[], An
 def _from_file(path: Path) -> Suite:
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"suite {str(path)!r} can't be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # also no path at all (a null byte), or no text
+        raise UsageError(f"suite {str(path)!r} can't be read: {getattr(error, 'strerror', '') or error}") from error
     import yaml
 
     try:

@@ -228,7 +228,7 @@ class GatePolicy:
 
         try:
             content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        except (OSError, ValueError, yaml.YAMLError) as e:  # no path at all (a null byte), no text
             raise PolicyError(f"the policy {str(value)!r} can't be read: {e}") from e
         if not isinstance(content, Mapping):
             raise PolicyError(f"the policy {str(value)!r} holds no mapping with checks")
