@@ -54,7 +54,7 @@ def policy_of(cls: type[P], value: Any) -> P:
 
         try:
             value = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise PolicyError(f"the policy can't be read: {error}") from error
         if not isinstance(value, Mapping):
             raise PolicyError(f"a policy file holds a mapping of {cls.__name__} keys")
