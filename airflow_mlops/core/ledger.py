@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from airflow_mlops.core.moments import newest
 from airflow_mlops.core.records import CHAMPION, ModelVersion, Record
 from airflow_mlops.core.retraining import RETRAIN, Outcome, RetrainingFacts, time_of
 
@@ -42,7 +43,7 @@ def facts_of(
     now = time_of(at)
     champion = champion or next((v for v in versions if CHAMPION in v.aliases), None)
     known = [r for r in newest_first(history) if not r.at or time_of(r.at) <= now]
-    trained = max((v.tag("data_until") for v in versions), default="")
+    trained = newest(v.tag("data_until") for v in versions)
     own = [r for r in known if champion is not None and _version(r) in ("", champion.version)]
     retrainings = [
         r for r in newest_first(history) if r.kind == "retraining" and r.outcome == RETRAIN and not r.backfill

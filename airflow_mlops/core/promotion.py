@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_mlops.core.errors import UnknownName
+from airflow_mlops.core.moments import not_older
 from airflow_mlops.core.moves import Claim, moved_by
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import Decision, digest
@@ -384,7 +385,7 @@ def _older(champion: ModelVersion | None, candidate: ModelVersion | None) -> Ref
     if champion is None or candidate is None:
         return None
     old, new = champion.tag("data_until"), candidate.tag("data_until")
-    if old and new and new >= old:
+    if not_older(new, old):
         return None
     known = f"candidate until {new or 'unknown'}, champion until {old or 'unknown'}"
     return Refusal(code="older_data", message=f"newest training data: {known}; allow_older=True promotes it anyway")

@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 
 from airflow_mlops.core.errors import PolicyError
+from airflow_mlops.core.moments import not_older
 from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.core.retraining_policy import RetrainingPolicy
 
@@ -246,7 +247,7 @@ def _order(facts: RetrainingFacts, _: RetrainingPolicy) -> Finding:
 
 
 def _labels(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
-    stale = bool(facts.labelled_until and facts.trained_until) and facts.labelled_until <= facts.trained_until
+    stale = not_older(facts.trained_until, facts.labelled_until) is True
     holds = stale and policy.no_new_labels == "alert"
     text = (
         f"no label is newer than the last training ({facts.trained_until}); training again would learn the same"

@@ -120,7 +120,7 @@ class PromoteModelOperator(_MovesChampion):
             request = PromotionRequest.of(
                 _named(self.model_name),
                 self.gate,
-                approval=self.approval if self.approval is not None or not self._asked else [None],
+                approval=(self.approval or [None]) if self._asked else None,
                 allow_older=_flag("allow_older", self.allow_older),
             )
         outcome = promote(

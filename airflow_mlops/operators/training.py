@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import Conflict, DatasetNotFound, MlopsError
+from airflow_mlops.core.moments import end_of
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.core.training import TrainingConfig, describe_model, fit, training_key, training_rows
@@ -297,8 +298,10 @@ def _resolved(ref: DatasetRef) -> DatasetRef:
 
 
 def _newest(frame: Any, column: str) -> str:
+    """The newest time in the column as text; empty where it holds none: nobody knows how new the data is."""
     newest = frame[column].max()
-    return newest.isoformat() if hasattr(newest, "isoformat") else str(newest)
+    text = newest.isoformat() if hasattr(newest, "isoformat") else str(newest)
+    return text if end_of(text) else ""
 
 
 def _params(config: TrainingConfig, estimator: Any) -> dict[str, str]:

@@ -109,6 +109,18 @@ def test_a_gate_that_does_not_say_all_is_refused(changes: dict[str, Any], code: 
         ({"champion": candidate("1", until="2013-06")}, "older_data"),
         ({"champion": candidate("1", until="")}, "older_data"),
         ({"candidate": candidate("3", until="")}, "older_data"),
+        # Half of a month is older than the month, whatever the text sorts like; and what names no time is not newer.
+        ({"champion": candidate("1", until="2013-09"), "candidate": candidate("3", until="2013-09-01")}, "older_data"),
+        (
+            {
+                "champion": candidate("1", until="2013-09-30 12:00"),
+                "candidate": candidate("3", until="2013-09-30T01:00"),
+            },
+            "older_data",
+        ),
+        ({"champion": candidate("1", until="10"), "candidate": candidate("3", until="9")}, "older_data"),
+        ({"champion": candidate("1", until="2013-10"), "candidate": candidate("3", until="2013-9")}, "older_data"),
+        ({"champion": candidate("1", until="2013-10"), "candidate": candidate("3", until="NaT")}, "older_data"),
     ],
 )
 def test_a_registry_that_is_not_as_it_should_be_is_a_refusal(scene: dict[str, Any], code: str) -> None:

@@ -1,4 +1,4 @@
-"""Two months of real flights through the whole loop, under a real scheduler, triggerer and dag-processor."""
+"""Three months of real flights through the whole loop, under a real scheduler, triggerer and dag-processor."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ print(json.dumps({{"rows": rows, "runs": runs, "left": members(session)}}))
 def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:  # type: ignore[type-arg]
     """The months as ``make demo`` plays them, a broken delivery among them; ten days of each."""
     root = tmp_path_factory.mktemp("demo")
-    months = 'import dev.demo\ndev.demo.BROKEN = "2013-02"\nMONTHS = ("2013-01", "2013-02", "2013-03")'
+    months = 'import dev.demo\ndev.demo.BROKEN = "2013-03"\nMONTHS = ("2013-01", "2013-02", "2013-03")'
     script = PLAY.format(repo=str(REPO), root=str(root)).replace("\nroot = ", f"\n{months}\nroot = ", 1)
     # In a process of its own: the tests' Airflow home is not the stack's.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "MLFLOW"))}
@@ -46,7 +46,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:  # type
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     print(done.stdout)
     found: dict[str, list] = json.loads(done.stdout.splitlines()[-1])  # type: ignore[type-arg]
-    return found
+    return {**found, "said": done.stdout}  # type: ignore[dict-item]
 
 
 def test_the_loop_runs_by_itself_from_delivery_to_champion(played: dict) -> None:  # type: ignore[type-arg]
@@ -55,12 +55,13 @@ def test_the_loop_runs_by_itself_from_delivery_to_champion(played: dict) -> None
         for dag_id in ("flights_ingest", "flights_train", "flights_score"):
             assert (dag_id, month, "success") in runs
     failed = [run for run in runs if run[2] != "success"]
-    assert failed == [("flights_ingest", "2013-02", "failed")], "the broken delivery, and nothing else"
+    assert failed == [("flights_ingest", "2013-03", "failed")], "the broken delivery, and nothing else"
+    assert "stopped at validation; the champion is still v1" in played["said"]
     assert ("flights_monitor", "2013-03", "success") in runs
 
     january, february, march = played["rows"]
     assert (january["decision"], january["candidate"]) == ("keep", ""), "no labels yet"
-    assert february["validation"].startswith("failed, then passed")
+    assert march["validation"].startswith("failed, then passed")
     assert (february["decision"], february["candidate"], february["gate"]) == ("retrain", "1", "pass")
     assert (february["champion"], march["champion"] != "") == ("1", True)
     assert february["estimated"] is not None and february["realised"] is not None

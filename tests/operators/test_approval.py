@@ -269,3 +269,6 @@ def test_an_approval_that_was_asked_for_and_is_not_there_stops_even_a_pass(world
         promote = PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate, approval=asked.output)
     with pytest.raises(PromotionRefused, match="not_approved"):
         world.run_task(promote)
+    nobody = PromoteModelOperator(task_id="promote_mapped", model_name=MODEL, gate=gate, approval=[])
+    with pytest.raises(PromotionRefused, match="not_approved"):
+        world.run_task(nobody)
