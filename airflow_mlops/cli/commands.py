@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.utils.cli import suppress_logs_and_warning
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
+from airflow_mlops.cli.inputs import dataset, profile_of
 from airflow_mlops.cli.output import clean, clean_lines, write, write_facts, write_rows
 from airflow_mlops.core.errors import MlopsError, UsageError
 from airflow_mlops.core.results import JSON, Report, Status
@@ -20,7 +21,6 @@ from airflow_mlops.core.results import JSON, Report, Status
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from airflow_mlops.core.profile import Profile
     from airflow_mlops.core.records import ModelVersion, Record
     from airflow_mlops.hooks.mlflow import MlflowHook
 
@@ -294,8 +294,8 @@ def _drift_report(args: Namespace) -> Report:
     from airflow_mlops.operators._monitoring import policy_of
 
     policy = policy_of(DriftPolicy, args.policy)
-    reference = _profile(args.reference, args.data_conn_id)
-    ref = _data(args.current, args.data_conn_id)
+    reference = profile_of(args.reference, args.data_conn_id)
+    ref = dataset(args.current, args.data_conn_id)
     engine = engine_for(ref)
     ref = engine.resolve(ref)
     common = [c for c in reference.columns if c in ref.schema and policy.watches(c)]
@@ -342,7 +342,7 @@ def draft_suite(args: Namespace) -> None:
     """A suite that a person goes on with."""
     from airflow_mlops.core import drafting
 
-    profile = _profile(args.data, args.data_conn_id)
+    profile = profile_of(args.data, args.data_conn_id)
     text = drafting.suite_yaml(drafting.draft_suite(profile, slack=args.slack))
     if not args.output_file:
         print(text, end="")
@@ -383,30 +383,6 @@ def _training(hook: MlflowHook, version: ModelVersion | None, promotion: Record 
 
 def _first_of(moves: list[Record]) -> str:
     return f"its first is of {moves[-1].at}" if moves else "nothing was ever promoted"
-
-
-def _data(text: str, conn_id: str) -> Any:
-    from airflow_mlops.core.datasets import DatasetRef
-
-    return DatasetRef(uri=text, conn_id=conn_id)
-
-
-def _profile(text: str, conn_id: str) -> Profile:
-    """The profile of a dataset, or the one that a ``.json`` file holds."""
-    from airflow_mlops.core.profile import Profile
-    from airflow_mlops.engines import engine_for
-
-    if text.lower().endswith(".json") and "://" not in text:
-        import json
-
-        try:
-            value = json.loads(Path(text).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UsageError(f"{text} is no JSON: {error}") from error
-        return Profile.from_dict(value.get("profile", value) if isinstance(value, dict) else value)
-    ref = _data(text, conn_id)
-    engine = engine_for(ref)
-    return engine.profile(engine.resolve(ref))
 
 
 def _short(time: JSON) -> str | None:

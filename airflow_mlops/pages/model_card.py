@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow_mlops.pages import words
 from airflow_mlops.pages.layout import PLAIN, Frame, render
-from airflow_mlops.pages.reports import evaluated, listed, part, place
+from airflow_mlops.pages.parts import listed, part, place
+from airflow_mlops.pages.reports import evaluated
 
 
 def model_card_page(card: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:

@@ -11,6 +11,7 @@ from airflow_mlops.core.results import finite
 from airflow_mlops.pages import charts, words
 from airflow_mlops.pages.histograms import columns_of, plots_of
 from airflow_mlops.pages.layout import PLAIN, Frame, render
+from airflow_mlops.pages.parts import listed, part, place
 
 MOST_CHECKS = 500
 """Rows of a table; a report with more says how many there are."""
@@ -227,23 +228,6 @@ def evaluated(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
         )
     return rows
-
-
-def part(value: Any, name: str) -> Mapping[str, Any]:
-    """A mapping inside a mapping; empty where there is none."""
-    found = value.get(name) if isinstance(value, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def listed(value: Any, name: str) -> Sequence[Any]:
-    """A list inside a mapping; empty where there is none."""
-    found = value.get(name) if isinstance(value, Mapping) else None
-    return found if isinstance(found, list | tuple) else ()
-
-
-def place(data: Mapping[str, Any]) -> str:
-    """What people call a dataset; of a URI only its last part, for what is before it can be private."""
-    return str(data.get("name") or data.get("table") or str(data.get("uri") or "").rsplit("/", 1)[-1] or words.NOTHING)
 
 
 def _training_page(value: Mapping[str, Any], frame: Frame) -> str:
