@@ -53,7 +53,7 @@ def check_drift(
     seed: int = 0,
     subject: str = "",
     columns: Iterable[str] = (),
-    importances: Mapping[str, float] | None = None,
+    importances: Mapping[str, float | None] | None = None,
     effects: Mapping[str, Effect] = EFFECTS,
     tests: Mapping[str, Test] = TESTS,
 ) -> Report:
@@ -64,7 +64,7 @@ def check_drift(
     :param seed: of the resampling behind the floors; part of what the verdict is a function of.
     :param subject: what people call the batch.
     :param columns: all columns of the batch, where its profile has only some of them.
-    :param importances: column -> weight >= 0, for the rule ``importance``.
+    :param importances: column -> weight >= 0, for the rule ``importance``; one for every checked column.
     :param effects: the table that the policy's names are looked up in, with one's own statistics.
     :param tests: likewise for the tests.
     :returns: a report of kind ``drift`` with a check for every feature of every column and one for the dataset.
@@ -262,19 +262,30 @@ def _unseen(was: ColumnProfile, unseen: int, rows: int, policy: DriftPolicy) -> 
 def _judge(
     findings: list[_Finding], policy: DriftPolicy, effects: Mapping[str, Effect], inputs: Mapping[str, str]
 ) -> list[Check]:
-    """Both conditions, once all p-values are there. Where nothing could differ, nothing is tested."""
-    tested = [f for f in findings if f.testable]
+    """Both conditions, once all p-values are there. Where nothing could differ, nothing is tested.
+
+    A figure that is not finite is an error and has no part in the correction of the others.
+    """
+    broken = {id(f) for f in findings if not _usable(f)}
+    tested = [f for f in findings if f.testable and id(f) not in broken]
     adjusted = dict(zip(map(id, tested), benjamini_hochberg([f.p_value for f in tested]), strict=True))
     checks = []
     for f in findings:
         corrected = adjusted.get(id(f), 1.0)
         floor = f.floor
-        if corrected <= policy.alpha and f.effect >= floor and f.cells is not None:
+        endless = math.isinf(f.effect)
+        if corrected <= policy.alpha and f.effect >= floor and f.cells is not None and not endless:
             seed = int(digest(dict(inputs), f.column), 16)
             floor = risen_floor(f.cells, effects[f.measure], floor, seed=seed, replicates=policy.replicates)
+        if id(f) in broken or not math.isfinite(floor):
+            message = f"{f.measure} {f.effect:.3g}, p {f.p_value:.2g}, floor {floor:.3g}: not finite, nothing is known"
+            checks.append(_check(f.name, Status.ERROR, f.column, message, details={**f.details, "measure": f.measure}))
+            continue
         drift = corrected <= policy.alpha and f.effect >= floor
         details = {**f.details, "p_value": f.p_value, "corrected": corrected, "floor": floor, "measure": f.measure}
         details["excess"] = f.effect / floor if floor > 0 else f.effect
+        if endless:
+            details["note"] = "the reference is constant: any move is past every floor in its standard deviations"
         checks.append(
             _check(
                 f.name,
@@ -289,29 +300,45 @@ def _judge(
     return checks
 
 
+def _usable(finding: _Finding) -> bool:
+    """Whether both figures can be judged; only against a constant reference an effect may be infinite."""
+    constant = finding.cells is not None and bool(finding.cells.points) and finding.cells.scale == 0
+    effect = math.isfinite(finding.effect) or (finding.effect == math.inf and constant)
+    return effect and math.isfinite(finding.p_value)
+
+
 def _conclude(
-    checks: list[Check], watched: list[str], policy: DriftPolicy, importances: Mapping[str, float] | None
+    checks: list[Check], watched: list[str], policy: DriftPolicy, importances: Mapping[str, float | None] | None
 ) -> tuple[list[Check], dict[str, JSON]]:
     """The verdict over the columns, by the policy's rule; under a share no column stands in the way by itself."""
-    failed = {c.subject for c in checks if c.status is Status.FAILED and c.name != "new_column"} & set(watched)
-    weights = {c: float((importances or {}).get(c, 0.0)) if policy.rule == "importance" else 1.0 for c in watched}
-    total = sum(weights.values())
-    if policy.rule == "importance" and total <= 0:
-        checks = [*checks, _check("importances", Status.ERROR, "", "no checked column has an importance above 0")]
-    share = sum(weights[c] for c in failed) / total if total > 0 else 0.0
-    needed = policy.share if policy.rule != "any" else 0.0
-    drift = bool(failed) and share >= needed
+    of = {s: {c.subject for c in checks if c.status is s and c.name != "new_column"} & set(watched) for s in Status}
+    failed, errors = of[Status.FAILED], of[Status.ERROR]
+    unknown = (errors | of[Status.INSUFFICIENT]) - failed
+    weights, unweighted = policy.weights(watched, importances)
+    status, share = policy.verdict({**dict.fromkeys(unweighted, 0.0), **weights}, failed, unknown, errors)
+    if unweighted or (policy.rule == "importance" and sum(weights.values()) <= 0):
+        message = "no checked column has an importance above 0"
+        if unweighted:
+            message = f"no importance >= 0 is known of {len(unweighted)} columns: {', '.join(unweighted[:10])}"
+        checks = [*checks, _check("importances", Status.ERROR, "", message)]
+        status = Status.ERROR
+    blind = any(c.name == "rows" for c in checks)
+    known = status is Status.FAILED or (status is Status.PASSED and not errors and not blind)
     details: dict[str, JSON] = {
-        "drift": drift,
+        "drift": status is Status.FAILED if known else None,
         "columns": len(watched),
         "columns_drifted": len(failed),
+        "columns_unknown": len(watched) - len(failed) if blind else len(unknown),
         "share_drifted": share,
         "rule": policy.rule if policy.rule == "any" else f"{policy.rule} >= {policy.share:g}",
     }
     if policy.rule != "any":
-        # A vanished or retyped column stays critical: no share of drifted columns makes up for it.
+        # A vanished or retyped column stays critical, and one that can't be compared: no share makes up for it.
         checks = [
-            dataclasses.replace(c, severity=Severity.WARNING) if c.subject and c.name != "schema" else c for c in checks
+            dataclasses.replace(c, severity=Severity.WARNING)
+            if c.subject and c.name != "schema" and c.status is not Status.ERROR
+            else c
+            for c in checks
         ]
     concluded = any(c.name == "distribution" and c.status in (Status.PASSED, Status.FAILED) for c in checks)
     if not concluded:  # nothing but nulls was compared: that is not "no drift"
@@ -319,8 +346,8 @@ def _conclude(
             dataclasses.replace(c, severity=Severity.CRITICAL) if c.status is Status.INSUFFICIENT else c for c in checks
         ]
     if any(c.status in (Status.PASSED, Status.FAILED) and c.name not in ("new_column", "schema") for c in checks):
-        message = f"{len(failed)} of {len(watched)} columns drifted ({share:.0%})"
-        status = Status.FAILED if drift else Status.PASSED
+        message = f"{len(failed)} of {len(watched) - len(unknown)} columns drifted ({share:.0%})"
+        message += f"; of {len(unknown)} it is not known" if unknown else ""
         checks = [_check("dataset", status, "", message, observed=share, expected=str(details["rule"])), *checks]
     return checks, details
 

@@ -134,12 +134,13 @@ def wasserstein(reference: Counts, current: Counts, cells: Cells) -> Any:
     """The distance mass has to be moved on average, in standard deviations of the reference.
 
     The mass of a cell is taken to sit at its point, so the error is at most the mean width of the cells that differ.
+    Infinite where the reference is constant and any mass moved.
     """
     import numpy as np
 
     gaps = np.diff(np.asarray(cells.points, dtype=float))
     moved = (np.abs(cumulative_gap(reference, current)) * gaps).sum(axis=-1)
-    return moved / cells.scale if cells.scale > 0 else moved * 0.0
+    return moved / cells.scale if cells.scale > 0 else np.where(moved > 0, np.inf, moved)
 
 
 def cumulative_gap(reference: Counts, current: Counts) -> Any:

@@ -99,21 +99,26 @@ def check_performance(
     if not usable and not broken and estimated and policy.estimates == "judge":
         judged, basis = estimated, "estimated"
         checks = [dataclasses.replace(c, severity=Severity.WARNING) if not c.passed else c for c in checks]
+    figures: list[Check] = []
     if basis != "none":
         for name, bound in policy.bounds.items():
             figure = judged.get(name)
             if figure is None and basis == "estimated":
                 message = f"{name} can not be estimated without labels"
-                checks.append(Check(name="value", status=Status.SKIPPED, subject=name, message=message))
+                figures.append(Check(name="value", status=Status.SKIPPED, subject=name, message=message))
                 continue
             figure = figure or Figure(value=None, why=f"{name} was not computed")
             before = (reference or {}).get(name)
             error = (reference_errors or {}).get(name)
-            checks += _bounded(name, figure, bound, policy, before, error, metrics)
+            figures += _bounded(name, figure, bound, policy, before, error, metrics)
         if not policy.bounds:
-            checks += [_reported(name, figure) for name, figure in judged.items()]
+            figures += [_reported(name, figure) for name, figure in judged.items()]
+        if all(c.status is Status.SKIPPED for c in figures):  # labels or sound outputs alone say nothing of the model
+            status = Status.ERROR if basis == "realised" else Status.INSUFFICIENT
+            figures.append(Check(name="value", status=status, message=f"no figure: nothing {basis} could be judged"))
+    checks += figures
     if basis == "realised":
-        checks += [c for name, figures in (slices or {}).items() for c in _slice(name, figures, policy, metrics)]
+        checks += [c for name, found in (slices or {}).items() for c in _slice(name, found, policy, metrics)]
     checks = [*checks, *outputs]
     details: dict[str, JSON] = {
         "basis": basis,
@@ -207,6 +212,9 @@ def _bounded(
     if finite(figure.value) is None or figure.value is None:
         message = figure.why or f"{name} is not a finite number"
         return [Check(name=f"{prefix}value", status=Status.ERROR, subject=name, message=message)]
+    if vague := [word for word in ("error", "low", "high") if _broken(getattr(figure, word))]:
+        message = f"how sure {name} is can't be known: its {' and '.join(vague)} is not finite"
+        return [Check(name=f"{prefix}value", status=Status.ERROR, subject=name, message=message)]
     checks = []
     low, high = _interval(figure, policy.confidence)
     details: dict[str, JSON] = {"low": low, "high": high, "estimated": figure.estimated}
@@ -250,6 +258,9 @@ def _drop(
     if before is None or finite(before) is None or figure.value is None:
         message = f"there is no holdout figure of {name} to measure a drop from"
         return Check(name=f"{prefix}drop", status=Status.ERROR, subject=name, message=message)
+    if _broken(before_error):
+        message = f"how sure the holdout figure of {name} is can't be known: its error is not finite"
+        return Check(name=f"{prefix}drop", status=Status.ERROR, subject=name, message=message)
     drop = before - figure.value if metrics[name].higher_is_better else figure.value - before
     limits = [x for x in (bound.max_drop, _share_of(bound.max_relative_drop, before)) if x is not None]
     allowed = min(limits)
@@ -278,6 +289,11 @@ def _reported(name: str, figure: Figure) -> Check:
         observed=figure.value,
         message="no bound" if known else figure.why,
     )
+
+
+def _broken(figure: float | None) -> bool:
+    """Whether a figure is there and no finite number; one that was never given is no error."""
+    return figure is not None and finite(figure) is None
 
 
 def _share_of(share: float | None, of: float) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_mlops.core.drift_reference import ReferenceChoice, added
 from airflow_mlops.core.errors import MlopsError
 from airflow_mlops.core.records import ModelVersion, Record
+from airflow_mlops.core.results import finite
 from airflow_mlops.core.retraining_rules import time_of
 
 if TYPE_CHECKING:
@@ -54,10 +55,14 @@ def earlier(hook: MlflowHook, version: ModelVersion, choice: ReferenceChoice, at
     return added(profiles), f"{len(names)} partition{'s' if len(names) > 1 else ''}: {', '.join(names[:10])}"
 
 
-def importances_of(hook: MlflowHook, version: ModelVersion) -> dict[str, float]:
-    """What each column does for the model, as its newest evaluation measured; empty where none did."""
+def importances_of(hook: MlflowHook, version: ModelVersion) -> dict[str, float | None]:
+    """What each column does for the model, as its newest evaluation measured; empty where none did.
+
+    A column that the model does better without does nothing for it; ``None`` is one whose importance is not known.
+    """
     for record in hook.history(version.name, kinds=("evaluation",)):
         found: Any = record.body.get("importances")
         if record.subject == version.version and isinstance(found, Mapping) and found.get("features"):
-            return {str(f["name"]): max(float(f.get("mean") or 0.0), 0.0) for f in found["features"]}
+            means = {str(f["name"]): finite(f.get("mean")) for f in found["features"]}
+            return {name: None if mean is None else max(mean, 0.0) for name, mean in means.items()}
     return {}

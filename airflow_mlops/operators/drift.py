@@ -13,7 +13,7 @@ from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, 
 from airflow_mlops.core.drift_reference import TRAINING, ReferenceChoice
 from airflow_mlops.core.errors import MlopsError
 from airflow_mlops.core.records import ModelVersion, Record
-from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
+from airflow_mlops.core.results import JSON, Check, Report, Status, digest
 from airflow_mlops.exceptions import DriftDetected, LifecycleFailure
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._monitoring import (
@@ -201,7 +201,9 @@ class CheckDriftOperator(MonitoringOperator):
             message = f"{ref.label} has none of the columns that {version.label} was trained on"
             check = Check(name="schema", status=Status.FAILED, message=message)
             return Report(kind="drift", subject=subject, checks=(check,), inputs=inputs), ref, None
-        weights = importances_of(self.hook, version) if policy.rule == "importance" else None
+        weights: dict[str, float | None] | None = None
+        if policy.rule == "importance":  # what is to be predicted is no input: it weighs nothing
+            weights = {version.tag("target"): 0.0, **importances_of(self.hook, version)}
         report = check_drift(
             other or reference, current, policy, subject=subject, columns=ref.schema, importances=weights
         )
@@ -238,14 +240,14 @@ def _without_absent_target(reference: Profile, target: str, ref: DatasetRef) -> 
 def _joined(features: Report, predictions: Report) -> Report:
     """One report of both; what concerns the predictions is called so."""
     checks = [dataclasses.replace(c, subject=f"predictions {c.subject}".strip()) for c in predictions.checks]
-    drift = [r.details.get("drift") is True for r in (features, predictions)]
-    enough = features.status in (Status.PASSED, Status.FAILED)
-    if enough and predictions.status is Status.INSUFFICIENT:
-        checks = [dataclasses.replace(c, severity=Severity.WARNING) for c in checks]
+    both = (features, predictions)
+    drift: bool | None = any(r.details.get("drift", r.status is Status.FAILED) is True for r in both)
+    if not drift and any(r.status not in (Status.PASSED, Status.FAILED) for r in both):
+        drift = None  # what was asked for is not known: that is not "no drift"
     return Report(
         kind="drift",
         subject=features.subject,
         checks=(*features.checks, *checks),
         inputs={**features.inputs, **{f"predictions_{k}": v for k, v in predictions.inputs.items()}},
-        details={**features.details, "drift": any(drift), "predictions": dict(predictions.details)},
+        details={**features.details, "drift": drift, "predictions": dict(predictions.details)},
     )

@@ -15,7 +15,7 @@ from airflow_mlops.core.errors import LabelError, PolicyError, UnknownName, Usag
 from airflow_mlops.core.estimation import ESTIMATED, calibration_of, estimate, scores_of
 from airflow_mlops.core.metrics import METRICS, metrics_of
 from airflow_mlops.core.performance import Figure, Labels, PerformancePolicy, check_performance, realised
-from airflow_mlops.core.results import Report, Severity, Status
+from airflow_mlops.core.results import Check, Report, Severity, Status
 
 ALL = Labels(predictions=1000, due=1000, labelled=1000)
 FLOOR = PerformancePolicy(bounds={"roc_auc": {"lower": 0.7}})
@@ -69,6 +69,35 @@ def test_a_figure_that_is_none_is_an_error_and_never_a_pass(value: float | None)
     assert report.status is Status.ERROR
     assert json.dumps(report.to_dict(), allow_nan=False)
     assert check_performance(FLOOR, labels=ALL, observed={}).status is Status.ERROR
+
+
+@pytest.mark.parametrize("word", ["error", "low", "high"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_an_interval_that_is_none_is_an_error_and_never_a_pass(word: str, value: float) -> None:
+    sure: Any = {"low": 0.1, "high": 0.2, "error": 0.01, word: value}
+    for policy in (FLOOR, DROP):
+        observed = {"roc_auc": Figure(value=0.15, **sure)}
+        report = check_performance(policy, labels=ALL, observed=observed, reference={"roc_auc": 0.8})
+        assert report.status is Status.ERROR
+        assert json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("error", [float("nan"), float("inf")])
+def test_a_holdout_error_that_is_none_is_an_error_and_never_a_pass(error: float) -> None:
+    report = judged(0.1, DROP, reference={"roc_auc": 0.8}, reference_errors={"roc_auc": error})
+    assert report.status is Status.ERROR
+    assert judged(0.1, DROP, reference={"roc_auc": 0.8}, reference_errors={"roc_auc": None}).status is Status.FAILED
+
+
+def test_labels_without_a_figure_do_not_pass_on_their_coverage() -> None:
+    report = check_performance(PerformancePolicy(), labels=ALL, observed={})
+    assert report.status is Status.ERROR and "no figure" in report.summary()
+    sound = Check(name="outputs", status=Status.PASSED)
+    none = Labels(predictions=1000, due=1000, labelled=0)
+    policy = PerformancePolicy(bounds={"ece": {"upper": 0.1}})
+    guess = {"roc_auc": Figure(value=0.9, estimated=True)}
+    unknown = check_performance(policy, labels=none, observed={}, estimated=guess, outputs=[sound])
+    assert unknown.status is Status.INSUFFICIENT
 
 
 # --- labels --------------------------------------------------------------------------------------------------------

@@ -106,6 +106,19 @@ def test_predictions_are_watched_like_a_column(champion: Any, run_task: TaskRunn
     assert result["status"] == "failed" and "predictions score" in result["columns"]
 
 
+@pytest.mark.parametrize(("rows", "status"), [(5, "insufficient_data"), (800, "error")])
+def test_predictions_that_can_not_be_judged_are_not_no_drift(
+    champion: Any, run_task: TaskRunner, tmp_path: Path, rows: int, status: str
+) -> None:
+    data = written(tmp_path / "may.parquet", frame(800, 1))
+    scores = np.random.default_rng(3).beta(2, 5, rows)
+    said = written(tmp_path / "said.parquet", pd.DataFrame({"prediction": scores > 0.5, "score": scores}))
+    if status == "error":
+        MlflowHook().log_text(champion["run_id"], "profile/predictions.json", "{not json")
+    result = run_task(check(data, predictions=said))
+    assert result["status"] == status and result["drift"] is None and result["report"]["details"]["drift"] is None
+
+
 def test_a_vanished_column_is_drift_and_the_label_that_is_not_there_yet_is_none(
     champion: Any, run_task: TaskRunner, tmp_path: Path
 ) -> None:

@@ -104,6 +104,16 @@ def test_only_what_the_model_needs_counts_where_the_rule_says_so(
     assert slight["share_drifted"] == pytest.approx(0.01 / 0.21)
 
 
+def test_an_importance_that_is_null_is_unknown_and_not_nothing(
+    hook: MlflowHook, run_task: TaskRunner, tmp_path: Path
+) -> None:
+    features: Any = [{"name": "hour", "mean": 0.2, "std": 0.0}, {"name": "wind", "mean": None, "std": None}]
+    body = {"importances": {"features": features}}
+    hook.record(Record(kind="evaluation", model="delays", key="e", outcome="passed", subject="1", body=body))
+    result = run_task(check(tmp_path, "2013-02", 1.0, policy={"rule": "importance", "share": 0.5}))
+    assert result["status"] == "error" and result["drift"] is None
+
+
 @pytest.mark.parametrize("text", ["last:0", "before:1y", "yesterday"])
 def test_a_reference_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="last:4"):
