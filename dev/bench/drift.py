@@ -4,8 +4,7 @@ Each figure is that of a whole process, beside one that only scans the same Parq
 counts and extremes alone are answered from the file's statistics. 20 numeric and 5 categorical columns. Memory is the
 peak of the process. Then a file of many columns, and the stored profiles of many models.
 
-What people use else can't be installed beside pandas 3 and scikit-learn 1.9; scipy's Kolmogorov-Smirnov and chi-square
-in a loop stand in for them.
+Of peers only scipy is measured: its Kolmogorov-Smirnov and chi-square in a loop over the columns.
 """
 
 from __future__ import annotations
