@@ -81,7 +81,7 @@ def test_the_rows_of_a_version_are_told_with_their_version() -> None:
         digest="a" * 32,
         rows=9,
         schema={"x": "int", "late": "bool"},
-    )  # noqa: E501
+    )
     config = {"features": [], "target": "late", "time_column": ""}
     trained = Record(
         kind="training",
@@ -90,7 +90,7 @@ def test_the_rows_of_a_version_are_told_with_their_version() -> None:
         outcome="trained",
         body={"data": ref.to_dict(), "config": config},
         metrics={"rows": 8, "unlabelled_rows": 1},
-    )  # noqa: E501
+    )
     judged = Record(kind="evaluation", model="late", key="e", outcome="scored", body={"data": ref.to_dict(), "rows": 9})
     first, second = rows_seen(trained, [judged, judged])
     assert first.columns == ("x", "late") and first.used == 8 and "1 rows without a label" in first.why
