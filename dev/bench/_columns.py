@@ -52,7 +52,7 @@ def _binned(draw: Callable[[Rng, int, int], Bins]) -> Callable[[str, Rng, int, i
         edges, was, now = draw(rng, m - nulls, n - nulls_now)
         common: dict[str, Any] = {"name": name, "type": "float", "kind": "numeric", "edges": edges}
         low, high = -1.0, float(len(edges))
-        more = {"minimum": low, "maximum": high, "mean": 0.0, "m2": float(m)}
+        more: dict[str, Any] = {"minimum": low, "maximum": high, "mean": 0.0, "m2": float(m)}
         return (
             ColumnProfile(**common, count=m, nulls=nulls, counts=tuple(was.tolist()), **more),
             ColumnProfile(**common, count=n, nulls=nulls_now, counts=tuple(now.tolist()), **more),
