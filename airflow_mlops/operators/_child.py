@@ -115,8 +115,9 @@ def _fork(work: Callable[[Path, Any], None], argument: Any, folder: Path, limits
     try:
         gc.freeze()  # nothing of the parent is finalised here
         os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)  # the task's own handler is not the model's
+        # The task's own handlers are not the model's: one that reports a crash can wait for ever for a thread.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE):
+            signal.signal(number, signal.SIG_DFL)
         _silence(folder)
         with contextlib.suppress(ImportError):
             importlib.import_module("threadpoolctl").threadpool_limits(1)
