@@ -27,7 +27,7 @@ down: ## stop it
 status: $(STAMP) ## whether it runs
 	@$(BIN)/python dev/stack.py status || true
 
-test: $(STAMP) ## everything that has to hold: style, types, layers, doctests, tests; under 15 minutes
+test: $(STAMP) ## everything that has to hold: style, types, layers, doctests, tests; about a quarter of an hour
 	@began=$$(date +%s); for step in $(STEPS); do \
 		echo "==> $$step"; \
 		$(MAKE) --no-print-directory $$step || { echo "==> FAILED: make $$step"; exit 1; }; \
