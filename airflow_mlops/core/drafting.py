@@ -66,8 +66,17 @@ def suite_yaml(suite: Mapping[str, Any]) -> str:
     meta = suite.get("meta") or {}
     source = f" with digest {meta['drafted_from']}" if meta.get("drafted_from") else ""
     head = _HEAD.format(rows=meta.get("rows", "?"), source=source, slack=meta.get("slack", 0))
-    return head + yaml.safe_dump(
-        dict(suite), sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000
+
+    class Dumper(yaml.SafeDumper):
+        """Texts with a line break of any kind are quoted so that they are escaped: folded, some come back changed."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        one_line = len(value.splitlines()) <= 1 and value == value.strip()
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if one_line else '"')
+
+    Dumper.add_representer(str, text)
+    return head + yaml.dump(
+        dict(suite), Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=10_000
     )
 
 

@@ -158,6 +158,20 @@ def test_the_file_can_be_edited_line_by_line(flights: DatasetRef) -> None:
     assert yaml.safe_load(text)["expectations"][0]["kwargs"]["exact_match"] is False
 
 
+@pytest.mark.parametrize(
+    "text", ["\n ", "\r", " a\u2028b", "\x85", "a\n\n b ", "\u2029", "\x1c", "\ufeff", "# no", "'\n\"", "~", ""]
+)
+def test_any_text_comes_back_from_the_file_as_it_was(text: str) -> None:
+    """What YAML's folded styles would change: breaks of every kind, at either end and within."""
+    suite = {"name": text, "expectations": [{"kwargs": {"column": text, "value_set": [text, f"x{text}y"]}}]}
+    assert yaml.safe_load(suite_yaml(suite)) == suite
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_text_comes_back_from_the_file(text: str) -> None:
+    assert yaml.safe_load(suite_yaml({"name": text, "expectations": [text]})) == {"name": text, "expectations": [text]}
+
+
 def test_infinities_and_categories_that_were_not_all_named_are_allowed_for(tmp_path: Path) -> None:
     """Rows that chance seldom draws: the range is about finite values, and a cut list of categories is no set."""
     names = [f"{i:03}-{'long' * 25}" for i in range(40)]
