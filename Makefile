@@ -46,7 +46,7 @@ doctest: $(STAMP) ## the examples in the docstrings
 	@$(RUN)pytest --doctest-modules airflow_mlops
 
 test-unit: $(STAMP) $(DVC)/.installed ## the tests alone
-	@$(RUN)pytest --durations=10
+	@$(RUN)python dev/run_tests.py --durations=10
 
 bench-%: $(STAMP) ## one of the benchmarks in dev/bench: figure, value, bound, ok or short
 	@$(RUN)python dev/bench/$*.py

@@ -12,6 +12,9 @@ from typing import Any
 
 FINISHED = ("success", "failed")
 
+PATIENCE = 10.0
+"""Seconds for which a question that the server failed to answer is asked again."""
+
 
 class StackError(RuntimeError):
     """Airflow did not start, died, or answered with an error."""
@@ -54,11 +57,29 @@ class Client:
         :param query: query parameters.
         :return: the answer's JSON, ``None`` where there is none.
         :raises StackError: for an answer that is not a success, with its text.
+        :raises ServerError: for a 5xx; one to a question is asked again first, for :data:`PATIENCE` seconds (SQLite
+            is locked now and then).
         """
         url = f"{self.url}/api/v2/{path.lstrip('/')}"
         if query:
             url += "?" + urllib.parse.urlencode(query, doseq=True)
-        return request(url, method, json, self.token())
+        ask = lambda: request(url, method, json, self.token())  # noqa: E731
+        return self.patiently(ask) if method == "GET" else ask()
+
+    def patiently(self, ask: Callable[[], Any], patience: float = PATIENCE) -> Any:
+        """Do what may be done twice, again and again while the server fails.
+
+        :raises ServerError: the last one, after ``patience`` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return ask()
+            except ServerError:
+                self.look_alive()
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.3)
 
     def wait_dags(self, *dag_ids: str, patience: float = 120) -> None:
         """Wait until the dag-processor has read these DAGs.

@@ -58,12 +58,14 @@ class Run:
         return form
 
     def answer(self, option: str, reason: str = "") -> None:
-        self.stack.api("PATCH", self.path, {"chosen_options": [option], "params_input": {"reason": reason}})
+        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        self.stack.patiently(lambda: self.stack.api("PATCH", self.path, body))
 
     def clear(self, *tasks: str) -> None:
         """As a person does in the UI."""
         body = {"dag_run_id": self.id, "task_ids": list(tasks), "dry_run": False, "only_failed": False}
-        self.stack.api("POST", f"/dags/{self.dag}/clearTaskInstances", body)
+        # SQLite may be locked by the scheduler; cleared twice is cleared.
+        self.stack.patiently(lambda: self.stack.api("POST", f"/dags/{self.dag}/clearTaskInstances", body))
 
     def ended(self) -> str:
         return str(self.stack.wait_run(self.dag, self.id, patience=60)["state"])
