@@ -17,7 +17,7 @@ with DAG(
     },
     render_template_as_native_obj=False,
     default_args=RETRIES,
-    tags=["flights"],
+    tags=["flights", "mlops:rollback", f"mlmodel:{MODEL}"],  # the button on the Models page
     doc_md=__doc__,
 ) as dag:
     RollbackModelOperator(

@@ -46,7 +46,7 @@ with DAG(
     },
     user_defined_macros=MACROS,
     default_args=RETRIES,
-    tags=["flights"],
+    tags=["flights", "mlops:retrain", f"mlmodel:{MODEL}"],  # the button on the Models page
     doc_md=__doc__,
 ) as dag:
     decide = DecideRetrainingOperator(

@@ -13,8 +13,10 @@ from markupsafe import Markup
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import finite
 from airflow_mlops.pages import charts, words
+from airflow_mlops.pages.actions import Action
 from airflow_mlops.pages.cards import DEFAULT_SORT, ESTIMATED, REALISED, SORTS, VERDICTS, Card, Entry, Selection, trend
 from airflow_mlops.pages.layout import PLAIN, Frame, render
+from airflow_mlops.pages.lineage import Step, lineage
 from airflow_mlops.pages.parts import listed, part, place
 from airflow_mlops.pages.reports import evaluated
 
@@ -24,6 +26,9 @@ MOST_CHECKS = 24
 """Drift checks in the heat map."""
 
 MOST_COLUMNS = 40
+
+CARD = "model_card/card.html"
+"""Where the promotion puts the card of a version, in its training run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,14 @@ class Links:
             return ""
         path = f"{self.airflow}/dags/{quote(entry.dag_id, safe='')}/runs/{quote(entry.dag_run_id, safe='')}"
         return f"{path}/required_actions"
+
+    def artifact(self, run_id: str, path: str) -> str:
+        """An HTML page that lies with a run."""
+        return f"{self.mlops}/artifact/{quote(run_id, safe='')}?{urlencode({'path': path})}"
+
+    def card(self, version: ModelVersion) -> str:
+        """The model card of a version; empty: there is none."""
+        return self.artifact(version.run_id, CARD) if version.run_id and version.tag("card") else ""
 
     def sees(self, dag_id: str) -> bool:
         """Whether the reader may see a DAG."""
@@ -125,7 +138,9 @@ def model_page(
     drift: Sequence[tuple[Entry, Mapping[str, Any]]] = (),
     now: float,
     trouble: str = "",
-    outside: Callable[[ModelVersion], str] = lambda _: "",
+    outside: Callable[[ModelVersion | str], str] = lambda _: "",
+    actions: Sequence[Action] = (),
+    form_id: str = "",
     links: Links | None = None,
     frame: Frame = PLAIN,
 ) -> str:
@@ -136,7 +151,9 @@ def model_page(
     :param evaluation: the newest evaluation as a dict.
     :param drift: drift checks with their reports, newest first.
     :param trouble: what could not be read.
-    :param outside: the page of a version in MLflow; empty: none.
+    :param outside: the page of a version, or of a run by its id, in MLflow; empty: none.
+    :param actions: what the reader may start.
+    :param form_id: of this view, for the id of a run that is started from it: a form that is sent twice starts one.
     """
     links = links or Links()
     return render(
@@ -156,7 +173,11 @@ def model_page(
         compared=_compared(evaluation) if evaluation else "",
         trend=_trend(entries),
         heat=heat_map(card.name, drift),
-        versions=[_version(v, outside(v)) for v in versions],
+        versions=[_version(v, outside(v), links.card(v)) for v in versions],
+        chains=_chains(versions, entries, links, outside),
+        actions=actions,
+        airflow=links.airflow,
+        form_id=form_id,
     )
 
 
@@ -284,8 +305,34 @@ def _trend(entries: Sequence[Entry]) -> Markup | str:
     return charts.line(name, labels, series)
 
 
-def _version(version: ModelVersion, url: str) -> dict[str, Any]:
+def _chains(
+    versions: Sequence[ModelVersion],
+    entries: Sequence[Entry],
+    links: Links,
+    outside: Callable[[ModelVersion | str], str],
+) -> list[tuple[str, list[Step]]]:
+    """The way of the champion, and of a challenger that is another version."""
+    found: list[tuple[str, list[Step]]] = []
+    for alias in ("champion", "challenger"):
+        version = next((v for v in versions if alias in v.aliases), None)
+        if version is None or (alias == "challenger" and "champion" in version.aliases):
+            continue
+        steps = lineage(
+            version,
+            entries,
+            report=links.report,
+            dag_run=links.dag_run,
+            outside=outside(version),
+            training_outside=outside(version.run_id) if version.run_id else "",
+            card=links.card(version),
+        )
+        found.append((f"{alias.capitalize()}, version {version.version}", steps))
+    return found
+
+
+def _version(version: ModelVersion, url: str, card: str) -> dict[str, Any]:
     return {
+        "card": card,
         "version": version.version,
         "aliases": version.aliases,
         "status": version.status,

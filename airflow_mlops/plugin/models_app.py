@@ -2,6 +2,7 @@
 
 Only the API server imports this. A mounted app inherits no authentication, so the app itself asks for a login and the
 permission on views, and each route for the permission on what it shows. There are only GET routes: nothing is written.
+What a reader may start, the page's script asks of Airflow's public API, as the reader.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib.resources import files
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
@@ -29,6 +31,7 @@ from airflow_mlops.pages import models as pages
 from airflow_mlops.pages.cards import DEFAULT_SORT, Entry, card_of, select
 from airflow_mlops.pages.layout import Frame, render
 from airflow_mlops.pages.reports import page_of
+from airflow_mlops.plugin.actions import actions_for
 from airflow_mlops.plugin.models_reading import Reader, Snapshot, View, said
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,10 @@ STATIC = {
 
 MODEL_NAME = Query(min_length=1, max_length=256)
 ID = Query(max_length=250)
+RUN_ID = Path(pattern="^[0-9a-f]{32}$")
+
+DRAWN = ("verdict.html",)
+"""Artifacts that the report itself shows, drawn anew."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -55,9 +62,19 @@ HEADERS = {
 def policy(nonce: str) -> str:
     """The content security policy: our own style and script, images of this site, nothing else from anywhere."""
     return (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'self'"
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
     )
+
+
+SANDBOX = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'self'"
+)
+"""The policy of a page that somebody else wrote: an origin of its own, no script, no form, nothing loaded."""
+
+ARTIFACT = Query(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,4}\.html$", max_length=200)
+"""Paths that are shown: no part begins with a dot, none is empty."""
 
 
 def connect() -> Reader:
@@ -106,8 +123,9 @@ def create_app(airflow_path: str = "", *, connect: Callable[[], Reader] = connec
         except Exception:
             log.exception("%s failed", request.url.path)
             response = message(request, "This page failed", "The API server's log says why.", 500)
-        for name, value in {**HEADERS, "Content-Security-Policy": policy(request.state.nonce)}.items():
-            response.headers[name] = value
+        for name, value in {"Content-Security-Policy": policy(request.state.nonce), **HEADERS}.items():
+            if name not in response.headers:
+                response.headers[name] = value
         return response
 
     @app.exception_handler(StarletteHTTPException)
@@ -169,30 +187,76 @@ def create_app(airflow_path: str = "", *, connect: Callable[[], Reader] = connec
                 drift=[(e, bodies[e.run_id]) for e in checks if e.run_id in bodies],
                 now=time.time(),
                 outside=reader.outside,
+                actions=actions_for(user, name),
+                form_id=request.state.nonce[:12],
                 links=links_of(user, entries),
                 frame=frame(request, back),
             )
         )
 
     @app.get("/report/{run_id}", dependencies=asset)
-    def report(request: Request, user: GetUserDep, run_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> Response:
+    def report(request: Request, user: GetUserDep, run_id: Annotated[str, RUN_ID]) -> Response:
         try:
-            found = connect().record(run_id)
+            reader = connect()
+            entry, body = allowed(reader, user, run_id)
+            beside, own = reader.pages_of(run_id), reader.outside(run_id)
+        except HTTPException:
+            raise
         except Exception as error:
             return message(request, "Report", f"MLflow could not be read: {said(error)}", 503)
-        if found is None:
-            raise HTTPException(404, "There is no such record.")
-        entry, body = found
-        if entry.dag_id and entry.dag_id not in readable(user, {entry.dag_id}):
-            raise HTTPException(403)
         links = links_of(user, [entry])
         around = [(f"← {entry.model}", links.model(entry.model))]
         if run := links.dag_run(entry):
             around.append(("The task that wrote it", run))
+        if entry.outcome == "require_approval" and (form := links.required_actions(entry)):
+            around.append(("Decide in Airflow", form))
+        around += [("In MLflow", own)] if own else []
+        around += [(path, links.artifact(run_id, path)) for path in beside if path not in DRAWN][:10]
         made = page_of(body, frame=frame(request, around))
         if made is None:
             made = render("result.html", frame(request, around), title=_title(entry), facts=_facts(entry), value=body)
         return html(made)
+
+    def allowed(reader: Reader, user: Any, run_id: str) -> tuple[Entry, Mapping[str, Any]]:
+        found = reader.record(run_id)
+        if found is None:
+            raise HTTPException(404, "There is no such record.")
+        if (dag_id := found[0].dag_id) and dag_id not in readable(user, {dag_id}):
+            raise HTTPException(403)
+        return found
+
+    @app.get("/artifact/{run_id}", dependencies=asset)
+    def artifact(
+        request: Request, user: GetUserDep, run_id: Annotated[str, RUN_ID], path: Annotated[str, ARTIFACT]
+    ) -> Response:
+        try:
+            entry, _ = allowed(connect(), user, run_id)
+        except HTTPException:
+            raise
+        except Exception as error:
+            return message(request, path, f"MLflow could not be read: {said(error)}", 503)
+        links = links_of(user, [entry])
+        around = [(f"← {entry.model}", links.model(entry.model)), ("Report", links.report(entry))]
+        raw = f"{root}/raw/{run_id}?{urlencode({'path': path})}"
+        return html(render("artifact.html", frame(request, around), title=f"{entry.model}: {path}", source=raw))
+
+    @app.get("/raw/{run_id}", dependencies=asset)
+    def raw(
+        request: Request, user: GetUserDep, run_id: Annotated[str, RUN_ID], path: Annotated[str, ARTIFACT]
+    ) -> Response:
+        try:
+            reader = connect()
+            allowed(reader, user, run_id)
+            text = reader.page(run_id, path)
+        except HTTPException:
+            raise
+        except Exception as error:
+            return message(request, path, f"MLflow could not be read: {said(error)}", 503)
+        if text is None:
+            raise HTTPException(404, "There is no such page with this record.")
+        answer = html(text)
+        answer.headers["Content-Security-Policy"] = SANDBOX
+        return answer
 
     @app.get("/task", dependencies=task)
     def of_task(

@@ -44,6 +44,9 @@ PAGE = 2000
 MOST_RECORDS = 20_000
 """Records of one kind that a first reading looks at."""
 
+MOST_BYTES = 10_000_000
+"""An artifact that is larger is not shown."""
+
 BODIES = 512
 """Bodies that are kept in memory; records never change."""
 
@@ -148,9 +151,31 @@ class Reader:
         """The newest versions, newest first."""
         return self.hook.versions(model)
 
-    def outside(self, version: ModelVersion) -> str:
-        """The page of a version in MLflow's own UI; empty where it has none."""
-        return self.hook.link(version)
+    def outside(self, what: ModelVersion | str) -> str:
+        """The page of a version, or of a run, in MLflow's own UI; empty where it has none."""
+        return self.hook.link(what)
+
+    def pages_of(self, run_id: str) -> list[str]:
+        """The HTML pages that lie with a run: those at its top, and ``data_docs/index.html``; sorted."""
+        with self.hook.absent_is_none():
+            found = self.hook.client.list_artifacts(run_id)
+            paths = [f.path for f in found if not f.is_dir and f.path.endswith(".html")]
+            for folder in ("data_docs", "model_card"):
+                if any(f.is_dir and f.path == folder for f in found):
+                    inside = self.hook.client.list_artifacts(run_id, folder)
+                    paths += [f.path for f in inside if not f.is_dir and f.path.endswith(".html")]
+            return sorted(paths)
+        return []
+
+    def page(self, run_id: str, path: str) -> str | None:
+        """An HTML artifact of a run, or ``None``; bounded."""
+        with self.hook.absent_is_none():
+            folder = path.rpartition("/")[0] or None
+            listed = self.hook.client.list_artifacts(run_id, folder)
+            if not any(f.path == path and not f.is_dir and (f.file_size or 0) <= MOST_BYTES for f in listed):
+                return None
+            return self.hook.read_text(run_id, path)
+        return None
 
     def _body(self, run_id: str, text: str) -> Mapping[str, Any]:
         known = _BODIES.get(run_id)

@@ -13,6 +13,8 @@ EXAMPLES = {
     "/": "/",
     "/model": "/model?name=flights_delay",
     "/report/{run_id}": "/report/{gate}",
+    "/artifact/{run_id}": "/artifact/{gate}?path=verdict.html",
+    "/raw/{run_id}": "/raw/{gate}?path=verdict.html",
     "/task": "/task?dag_id=flights_train&run_id=asset_triggered__2013-02&task_id=gate&map_index=%7BMAP_INDEX%7D",
     "/static/{name}": "/static/app.js",
 }
@@ -22,6 +24,9 @@ EXAMPLES = {
 @pytest.fixture(scope="session")
 def urls(store) -> dict[str, str]:
     gate = store.history("flights_delay", kinds=["gate"])[-1].run_id
+    store.log_text(
+        gate, "verdict.html", f"<script>alert(1)</script><style>p{{color:red}}</style><p>flights {ledger.NASTY}"
+    )
     return {path: "/mlops" + url.replace("{gate}", gate) for path, url in EXAMPLES.items()}
 
 
@@ -67,12 +72,12 @@ def test_the_right_role_is_answered(path, as_user, urls):
     assert as_user("viewer").get(urls[path]).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/model", "/report/{run_id}"])
+@pytest.mark.parametrize("path", ["/", "/model", "/report/{run_id}", "/artifact/{run_id}", "/raw/{run_id}"])
 def test_who_may_see_no_asset_sees_no_model(path, as_user, urls):
     assert as_user("no-assets").get(urls[path]).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/task", "/report/{run_id}"])
+@pytest.mark.parametrize("path", ["/task", "/report/{run_id}", "/artifact/{run_id}", "/raw/{run_id}"])
 def test_who_may_see_no_dag_sees_no_report_of_one(path, as_user, urls):
     assert as_user("no-dags").get(urls[path]).status_code == 403
 
@@ -91,13 +96,16 @@ def test_every_answer_forbids_what_it_does_not_need(path, who, as_user, urls):
     headers = as_user(who).get(urls[path]).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy and "frame-ancestors 'self'" in policy
-    assert "unsafe" not in policy and "*" not in policy and "http" not in policy
+    assert "unsafe" not in policy.replace(
+        "style-src 'unsafe-inline'", "" if policy.startswith("sandbox;") else "unsafe"
+    )
+    assert "*" not in policy and "http" not in policy
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", [p for p in EXAMPLES if "static" not in p])
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if "static" not in p and "raw" not in p])
 def test_pages_keep_to_their_policy(path, as_user, urls):
     answer = as_user("admin").get(urls[path])
     nonce = re.search(r"style-src 'nonce-([^']+)'", answer.headers["content-security-policy"])[1]
@@ -121,6 +129,20 @@ def test_a_nonce_is_used_once(admin):
         "/report/" + "0" * 31,
         "/report/" + "A" * 32,
         "/report/" + "0" * 32 + "%2f..",
+        "/raw/{gate}?path=..%2f..%2fmlflow.db",
+        "/raw/{gate}?path=..%2f..%2fother%2fverdict.html",
+        "/raw/{gate}?path=%2fetc%2fpasswd",
+        "/raw/{gate}?path=%2fetc%2fpasswd.html",
+        "/raw/{gate}?path=a%2f..%2f..%2fx.html",
+        "/raw/{gate}?path=.hidden.html",
+        "/raw/{gate}?path=%252e%252e%2fx.html",
+        "/raw/{gate}?path=..%5cx.html",
+        "/raw/{gate}?path=file:%2f%2f%2fetc%2fpasswd.html",
+        "/raw/{gate}?path=record.json",
+        "/raw/{gate}?path=not-there.html",
+        "/raw/{gate}?path=verdict.html%00.png",
+        "/artifact/{gate}?path=..%2f..%2fverdict.html",
+        "/artifact/{gate}?path=javascript:alert(1).html",
         "/static/..%2fmodels_app.py",
         "/static/../models_app.py",
         "/static/%2e%2e/%2e%2e/pyproject.toml",
@@ -128,8 +150,9 @@ def test_a_nonce_is_used_once(admin):
         "/docs",
     ],
 )
-def test_no_path_leads_out(path, admin):
-    answer = admin.get("/mlops" + path)
+def test_no_path_leads_out(path, admin, store, urls):
+    gate = store.history("flights_delay", kinds=["gate"])[-1].run_id
+    answer = admin.get("/mlops" + path.replace("{gate}", gate))
     assert answer.status_code in (404, 422) or 'id="root"' in answer.text  # normalised away: Airflow's own page
     assert "root:x:" not in answer.text and "create_app" not in answer.text and "openapi" not in answer.text
 
@@ -137,6 +160,30 @@ def test_no_path_leads_out(path, admin):
 def test_a_run_that_is_no_record_is_not_shown(admin, store):
     run = store.client.create_run(store.experiment_id("flights_delay"), tags={"secret": "42"})
     assert admin.get(f"/mlops/report/{run.info.run_id}").status_code == 404
+
+
+def test_a_page_that_lies_with_a_record_has_no_rights(admin, urls):
+    around = admin.get(urls["/artifact/{run_id}"])
+    frame = re.search(r"<iframe[^>]*>", around.text)[0]
+    assert ' sandbox src="/mlops/raw/' in frame and "allow-" not in frame
+    raw = admin.get(urls["/raw/{run_id}"])
+    policy = raw.headers["content-security-policy"]
+    assert policy.startswith("sandbox; default-src 'none'") and "allow-" not in policy and "script-src" not in policy
+    assert "<script>alert(1)</script>" in raw.text  # as it was logged, and it can do nothing
+
+
+def test_no_page_of_a_run_that_is_no_record(admin, store):
+    run = store.client.create_run(store.experiment_id("flights_delay"))
+    store.log_text(run.info.run_id, "page.html", "<p>private")
+    for route in ("raw", "artifact"):
+        assert admin.get(f"/mlops/{route}/{run.info.run_id}", params={"path": "page.html"}).status_code == 404
+
+
+def test_a_page_that_is_too_large_is_not_shown(admin, store, urls, monkeypatch):
+    from airflow_mlops.plugin import models_reading
+
+    monkeypatch.setattr(models_reading, "MOST_BYTES", 5)
+    assert admin.get(urls["/raw/{run_id}"]).status_code == 404
 
 
 def test_names_are_escaped_wherever_they_appear(admin, store):
