@@ -9,7 +9,7 @@ EXTRAS := amazon,postgres,demo,spark
 RUN := AIRFLOW_HOME=$(CURDIR)/.cache/airflow $(BIN)/
 STEPS := lint types layers doctest test-unit
 
-.PHONY: help install constraints demo up down status test $(STEPS) clean
+.PHONY: help install constraints demo up down status system screenshots test $(STEPS) clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -45,8 +45,14 @@ layers: $(STAMP) ## which module may import which
 doctest: $(STAMP) ## the examples in the docstrings
 	@$(RUN)pytest --doctest-modules airflow_mlops
 
-test-unit: $(STAMP) $(DVC)/.installed ## the tests alone
+test-unit: $(STAMP) $(DVC)/.installed system ## the tests alone
 	@$(RUN)python dev/run_tests.py --durations=10
+
+system: ## Debian's packages that the tests need, where they are missing
+	@sh dev/system.sh
+
+screenshots: $(STAMP) system ## the pictures of the README, made anew in a real browser under a real Airflow
+	@$(BIN)/python dev/screenshots.py
 
 bench-%: $(STAMP) ## one of the benchmarks in dev/bench: figure, value, bound, ok or short
 	@$(RUN)python dev/bench/$*.py

@@ -173,9 +173,10 @@ def create_app(airflow_path: str = "", *, connect: Callable[[], Reader] = connec
             newest = next((e for e in entries if e.kind == "evaluation"), None)
             checks = [e for e in entries if e.kind == "drift"][: pages.MOST_CHECKS]
             bodies = {e.run_id: body for e, body in reader.bodies([*checks, *([newest] if newest else [])])}
+            known = bool(versions or entries) or reader.registered(name)
         except Exception as error:
             return message(request, name, f"MLflow could not be read: {said(error)}", 503)
-        if not versions and not entries:
+        if not known:
             raise HTTPException(404, "There is no registered model of this name.")
         aliases = {a: v.version for v in reversed(versions) for a in v.aliases}
         return html(

@@ -151,6 +151,12 @@ class Reader:
         """The newest versions, newest first."""
         return self.hook.versions(model)
 
+    def registered(self, model: str) -> bool:
+        """Whether there is such a model, if only its name."""
+        with self.hook.absent_is_none():
+            return bool(self.hook.client.get_registered_model(model))
+        return False
+
     def outside(self, what: ModelVersion | str) -> str:
         """The page of a version, or of a run, in MLflow's own UI; empty where it has none."""
         return self.hook.link(what)

@@ -18,6 +18,7 @@ PEOPLE = {
     "no-assets": "VIEWER",
     "no-dags": "VIEWER",
     "one-dag": "VIEWER",
+    "one-dag-user": "USER",
 }
 
 

@@ -73,6 +73,11 @@ def test_a_model_shows_its_history(admin):
     assert '<span class="badge good"><bdi>champion</bdi></span>' in page
 
 
+def test_a_model_that_is_only_a_name_has_a_page(admin):
+    page = admin.get("/mlops/model", params={"name": "untouched"})
+    assert page.status_code == 200 and "No version is registered" in page.text and "no records" in page.text
+
+
 def test_a_model_that_is_not_there_is_a_404(admin):
     assert admin.get("/mlops/model", params={"name": "no such model"}).status_code == 404
 
