@@ -20,6 +20,9 @@ OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "in", "not in", "is null", "is not
 
 FORMATS = ("parquet", "csv", "jsonl")
 
+ENGINES = ("spark",)
+"""Who can be asked by name to count; without a name, files are counted in the task and tables in their database."""
+
 _ENDINGS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -34,11 +37,13 @@ _ENDINGS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetRef:
-    """Rows somewhere else: files by URI, or a table through an Airflow connection.
+    """Rows somewhere else: files by URI, or a table or a query through an Airflow connection.
 
-    :param uri: a path, ``file://`` or object-storage URI of a file, a folder or a glob. Exclusive with ``table``.
+    :param uri: a path, ``file://`` or object-storage URI of a file, a folder or a glob. Exclusive with ``table``
+        and ``query``.
     :param table: a table or view, ``schema.name`` or ``name``, read through ``conn_id``.
-    :param conn_id: the Airflow connection of the table, or of the object store.
+    :param query: one ``SELECT`` in the dialect of ``conn_id``, whose rows count; it can't write.
+    :param conn_id: the Airflow connection of the table, of the object store, or of the engine.
     :param columns: the columns that count, in order; empty: all of them.
     :param filters: rows that count: ``((column, operator, value), ...)``, all of which must hold. A null never
         passes a comparison. Operators: :data:`OPERATORS`.
@@ -47,7 +52,9 @@ class DatasetRef:
     :param digest: content digest, 32 hex digits, the same for the same rows in any order and any split into files.
     :param rows: number of rows after filters.
     :param schema: column -> type name, as the engine that resolved it saw it.
-    :param version: the version a store or repository gave it (object version, DVC revision); empty: none.
+    :param version: the version a store or repository gave it (object version, DVC revision); empty: none. Of several
+        objects: the time of the newest and a fingerprint of all their versions.
+    :param engine: who counts: ``spark``, or empty for whoever reads that place here.
 
     >>> ref = DatasetRef(uri="s3://lake/flights/*.parquet", filters=[("month", "<=", "2013-04")])
     >>> DatasetRef.from_dict(ref.to_dict()) == ref
@@ -67,16 +74,22 @@ class DatasetRef:
     rows: int | None = None
     schema: Mapping[str, str] = dataclasses.field(default_factory=dict)
     version: str = ""
+    query: str = ""
+    engine: str = ""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "columns", tuple(self.columns))
         set_(self, "filters", tuple(_filter(f) for f in self.filters))
         set_(self, "schema", dict(self.schema))
-        if bool(self.uri) == bool(self.table):
-            raise UsageError(f"a DatasetRef needs either uri or table, got uri={self.uri!r} and table={self.table!r}")
-        if self.table and not self.conn_id:
-            raise UsageError(f"table {self.table!r} needs conn_id, the Airflow connection to read it through")
+        given = {k: v for k in ("uri", "table", "query") if (v := getattr(self, k))}
+        if len(given) != 1:
+            raise UsageError(f"a DatasetRef needs one of uri, table and query, got {given or 'none'}")
+        if self.engine and self.engine not in ENGINES:
+            raise UnknownName("engine", self.engine, ENGINES)
+        if not self.uri and not self.conn_id and not self.engine:
+            what = f"table {self.table!r}" if self.table else f"query {self.query[:100]!r}"
+            raise UsageError(f"{what} needs conn_id, the Airflow connection to read it through")
         if self.format and self.format not in FORMATS:
             raise UnknownName("dataset format", self.format, FORMATS)
 
@@ -88,6 +101,8 @@ class DatasetRef:
     @property
     def location(self) -> str:
         """Where it is, for messages; credentials in a URI are left out."""
+        if self.query:
+            return f"query {' '.join(self.query.split())[:60]!r}"
         return self.table or re.sub(r"(?<=://)[^/@]*@", "", self.uri)
 
     @property
@@ -106,7 +121,9 @@ class DatasetRef:
     @property
     def source_digest(self) -> str:
         """Fingerprint of where and which, without the content: the key of an unresolved reference."""
-        return digest(self.uri, self.table, self.conn_id, self.columns, self.filters, self.file_format, self.version)
+        parts = (self.uri, self.table, self.conn_id, self.columns, self.filters, self.file_format, self.version)
+        more = (self.query, self.engine)
+        return digest(*parts, *(more if any(more) else ()))
 
     def select(self, *columns: str) -> Self:
         """The same rows, other columns; no longer resolved."""

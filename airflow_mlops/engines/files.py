@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,8 +14,9 @@ from typing import IO, Any
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, SchemaMismatch
 from airflow_mlops.engines.duck import DuckEngine, Source, connection, explained, narrowed, quoted
-from airflow_mlops.engines.headers import alike, unambiguous
+from airflow_mlops.engines.headers import alike, same_kinds, unambiguous
 from airflow_mlops.engines.locate import Files, locate
+from airflow_mlops.engines.partitions import folders
 
 DELIMITERS = (",", ";", "\t", "|")
 """What may separate the fields of a CSV file; the most frequent one in the header does."""
@@ -32,33 +34,63 @@ class FileEngine(DuckEngine):
     @contextlib.contextmanager
     def open(self, ref: DatasetRef) -> Iterator[Source]:
         """The files as a relation."""
-        files = locate(ref)
-        with connection(self.memory, self.threads) as con:
+        files = locate(ref, versions=not ref.version)
+        with connection(self.memory, self.threads) as con, _told(files):
             if files.filesystem is not None:
                 con.register_filesystem(files.filesystem)
             with explained(ref.label):
+                con.execute("SET VARIABLE files = $files", {"files": list(files.paths)})
                 _OPENERS[ref.file_format](con, ref, files)
             yield dataclasses.replace(narrowed(con, "raw", ref), version=files.version)
 
 
+@contextlib.contextmanager
+def _told(files: Files) -> Iterator[None]:
+    """What went wrong in the store itself is what is told, and not what DuckDB or a check made of it."""
+    try:
+        yield
+    except Exception as error:
+        problem = getattr(files.filesystem, "problem", None)
+        if problem is not None and problem is not error:
+            raise problem from error
+        raise
+    problem = getattr(files.filesystem, "problem", None)
+    if problem is not None:
+        raise problem
+
+
 def _parquet(con: Any, ref: DatasetRef, files: Files) -> None:
-    headers = _parquet_headers(con, ref, files)
-    for path, names in headers:
-        unambiguous(path, names)
-    alike(ref.label, headers)
-    relation = con.read_parquet(list(files.paths), union_by_name=True, hive_partitioning=bool(files.keys))
-    _view(relation, [*headers[0][1], *(k for k in files.keys if k not in headers[0][1])])
+    headers = _parquet_headers(ref, files)
+    for path, kinds in headers:
+        unambiguous(path, [name for name, _ in kinds])
+    alike(ref.label, [(path, [name for name, _ in kinds]) for path, kinds in headers])
+    same_kinds(ref.label, [(path, dict(kinds)) for path, kinds in headers])
+    names = [name for name, _ in headers[0][1]]
+    columns = [*names, *(k.name for k in files.keys if k.name not in names)]
+    select = ", ".join(quoted(c) for c in columns)
+    con.execute(
+        f"CREATE TEMP VIEW raw AS SELECT {select} "
+        f"FROM read_parquet(getvariable('files'), union_by_name = true, {_hive(files)})"
+    )
 
 
-def _parquet_headers(con: Any, ref: DatasetRef, files: Files) -> list[tuple[str, list[str]]]:
+def _hive(files: Files) -> str:
+    """How DuckDB reads the folders' names: as the types they have in all folders, read or not."""
+    if not files.keys:
+        return "hive_partitioning = false"
+    types = ", ".join(f"{quoted(k.name)}: {k.duck_type}" for k in files.keys)
+    return f"hive_partitioning = true, hive_types = {{{types}}}"
+
+
+def _parquet_headers(ref: DatasetRef, files: Files) -> list[tuple[str, list[tuple[str, str]]]]:
     headers = []
     for path in files.paths:
         try:
             if files.filesystem is None:
-                headers.append((path, _parquet_names(path)))
+                headers.append((path, _parquet_kinds(path)))
             else:
                 with files.filesystem.open(path, "rb") as handle:
-                    headers.append((path, _parquet_names(handle)))
+                    headers.append((path, _parquet_kinds(handle)))
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{ref.label}: {path} is not a whole Parquet file ({error}). "
@@ -67,10 +99,25 @@ def _parquet_headers(con: Any, ref: DatasetRef, files: Files) -> list[tuple[str,
     return headers
 
 
-def _parquet_names(file: Any) -> list[str]:
+def _parquet_kinds(file: Any) -> list[tuple[str, str]]:
     import pyarrow.parquet as pq
 
-    return list(pq.read_schema(file).names)
+    return [(field.name, _kind(field.type)) for field in pq.read_schema(file)]
+
+
+def _kind(type_: Any) -> str:
+    """What values of an Arrow type compare with; any two of one kind have a type in common."""
+    import pyarrow.types as of
+
+    if of.is_dictionary(type_):
+        return _kind(type_.value_type)
+    if of.is_integer(type_) or of.is_floating(type_) or of.is_decimal(type_):
+        return "number"
+    if of.is_string(type_) or of.is_large_string(type_) or of.is_string_view(type_):
+        return "text"
+    if of.is_timestamp(type_):
+        return "time with a zone" if type_.tz else "time without a zone"
+    return "" if of.is_null(type_) else str(type_)
 
 
 def _csv(con: Any, ref: DatasetRef, files: Files) -> None:
@@ -84,15 +131,15 @@ def _csv(con: Any, ref: DatasetRef, files: Files) -> None:
     alike(ref.label, headers)
     if len(delimiters) > 1:
         raise DataError(f"{ref.label}: files are delimited by {sorted(delimiters)}; they must agree")
+    reader = (
+        "read_csv(getvariable('files'), header = true, skip = 0, delim = $delimiter, quote = '\"', escape = '\"', "
+        "sample_size = -1, union_by_name = true, strict_mode = true, null_padding = false, "
+        "ignore_errors = false, nullstr = '', "
+    )
+    given = {"delimiter": delimiters.pop()}
     try:
-        _table(
-            con,
-            "read_csv($files, header = true, skip = 0, delim = $delimiter, quote = '\"', escape = '\"', "
-            "sample_size = -1, union_by_name = true, strict_mode = true, null_padding = false, "
-            "ignore_errors = false, nullstr = '', hive_partitioning = $hive)",
-            files,
-            delimiter=delimiters.pop(),
-        )
+        _table(con, reader, files, **given)
+        _all_zoned(con, ref, reader, files, given)
     except Exception as error:
         raise _broken(ref, files, error) from error
 
@@ -120,28 +167,55 @@ def _text(files: Files, path: str) -> IO[str]:
 
 
 def _jsonl(con: Any, ref: DatasetRef, files: Files) -> None:
+    reader = (
+        "read_json(getvariable('files'), format = 'newline_delimited', records = true, sample_size = -1, "
+        "union_by_name = true, ignore_errors = false, "
+    )
     try:
-        _table(
-            con,
-            "read_json($files, format = 'newline_delimited', records = true, sample_size = -1, "
-            "union_by_name = true, ignore_errors = false, hive_partitioning = $hive)",
-            files,
-        )
+        _table(con, reader, files)
     except Exception as error:
         raise _broken(ref, files, error) from error
+    described = con.execute("DESCRIBE raw").fetchall()
+    for name in [row[0] for row in described if row[1] == "JSON"]:
+        kinds = con.execute(
+            f"SELECT DISTINCT json_type({quoted(name)}) AS k FROM raw WHERE {quoted(name)} IS NOT NULL ORDER BY k"
+        ).fetchall()
+        found = [k for (k,) in kinds if k != "NULL"]
+        if len(found) > 1:
+            raise DataError(
+                f"{ref.label}: column {name!r} mixes types ({', '.join(map(str, found))}); write one of them"
+            )
+    if any(re.search(r"_\d+$", row[0]) for row in described):  # what DuckDB calls a name that is there in another case
+        names = "SELECT DISTINCT unnest(json_keys(json)) AS k FROM read_ndjson_objects(getvariable('files')) ORDER BY k"
+        unambiguous(ref.label, [k for (k,) in con.execute(names).fetchall()])
 
 
 def _table(con: Any, reader: str, files: Files, **parameters: Any) -> None:
     """Text is parsed once, into a table that spills to disk; what counts it then counts columns."""
-    con.execute(
-        f"CREATE TEMP TABLE raw AS SELECT * FROM {reader}",
-        {"files": list(files.paths), "hive": bool(files.keys), **parameters},
-    )
+    above = [k for k, _ in folders(files.paths[0]) if k not in {key.name for key in files.keys}]
+    kept = f"* EXCLUDE ({', '.join(map(quoted, dict.fromkeys(above)))})" if above and files.keys else "*"
+    con.execute(f"CREATE TEMP TABLE raw AS SELECT {kept} FROM {reader}{_hive(files)})", parameters)
 
 
-def _view(relation: Any, columns: list[str]) -> None:
-    """A view with the columns of the files and the partition keys below the root, and no others."""
-    relation.project(", ".join(quoted(c) for c in columns)).create_view("raw")
+def _all_zoned(con: Any, ref: DatasetRef, reader: str, files: Files, parameters: Any) -> None:
+    """Either every time of a column says its zone or none does: nobody can tell when the others were.
+
+    :raises DataError: naming the column and a time without a zone.
+    """
+    described = con.execute("DESCRIBE raw").fetchall()
+    reader = reader.replace("sample_size = -1", "all_varchar = true")
+    for name in [row[0] for row in described if row[1] == "TIMESTAMP WITH TIME ZONE"]:
+        text = f"CAST({quoted(name)} AS VARCHAR)"
+        bare = f"SELECT min({text}), count(*) FROM {reader}{_hive(files)}) WHERE NOT regexp_matches({text}, $zone)"
+        ((example, rows),) = con.execute(bare, {**parameters, "zone": _ZONE}).fetchall()
+        if rows:
+            raise DataError(
+                f"{ref.label}: column {name!r} mixes times with and without a zone: {rows} have none, {example!r} for "
+                "one. Write the zone of every time, or of none"
+            )
+
+
+_ZONE = r"(?i)(Z|UTC|[+-]\d\d(:?\d\d)?)\s*$"
 
 
 def _broken(ref: DatasetRef, files: Files, error: Exception) -> Exception:

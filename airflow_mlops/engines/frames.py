@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError
@@ -42,7 +42,7 @@ class FrameEngine(DuckEngine):
         columns = {}
         for position, name in enumerate(names):
             try:
-                columns[name] = pa.Array.from_pandas(self.frame.iloc[:, position])
+                columns[name] = _array(self.frame.iloc[:, position])
             except (pa.ArrowException, TypeError, ValueError) as error:
                 raise DataError(
                     f"{ref.label}: column {name!r} mixes types and has no one type ({error}); "
@@ -51,3 +51,20 @@ class FrameEngine(DuckEngine):
         with connection(self.memory, self.threads) as con:
             con.register("frame", pa.table(columns))
             yield narrowed(con, "frame", ref)
+
+
+def _array(values: Any) -> Any:
+    """A column as Arrow has it; what Arrow would guess is refused.
+
+    :raises ValueError: for texts among bytes, and for times of which only some have a zone.
+    """
+    import pyarrow as pa
+
+    array = pa.Array.from_pandas(values)
+    if values.dtype == object and pa.types.is_timestamp(array.type) and array.type.tz:
+        bare = [v for v in values if getattr(v, "tzinfo", "") is None]
+        if bare:
+            raise ValueError(f"times with and without a zone, {bare[0]} has none")
+    if values.dtype == object and pa.types.is_binary(array.type) and any(isinstance(v, str) for v in values):
+        raise ValueError("text and bytes")
+    return array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from airflow_mlops.core.errors import SchemaMismatch
 
@@ -43,3 +43,21 @@ def alike(label: str, headers: Sequence[tuple[str, Sequence[str]]]) -> None:
                 missing=missing,
                 unexpected=unexpected,
             )
+
+
+def same_kinds(label: str, headers: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    """A column is of one kind in every file: a text in one and a number in another is neither.
+
+    :param headers: file and the kind of each of its columns; an empty kind goes with any.
+    :raises SchemaMismatch: naming the column, the files and the kinds.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for path, kinds in headers:
+        for name, kind in kinds.items():
+            if kind and seen.setdefault(name, (path, kind))[1] != kind:
+                first, other = seen[name]
+                raise SchemaMismatch(
+                    f"{label}: column {name!r} mixes types: it is {other} in {first} and {kind} in {path}; "
+                    "write it as one of them",
+                    unexpected=[name],
+                )

@@ -1,15 +1,18 @@
-"""From a URI to files: one file, a glob, a folder; local, or what Airflow's ``ObjectStoragePath`` reaches."""
+"""From a URI to files: one file, a glob, a folder; local, in S3, or what Airflow's ``ObjectStoragePath`` reaches."""
 
 from __future__ import annotations
 
 import dataclasses
 import glob as globbing
+import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, UnknownName, UsageError
+from airflow_mlops.engines.partitions import Key, keys_of, pruned
 
 ENDINGS = {
     "parquet": (".parquet", ".pq"),
@@ -24,20 +27,22 @@ class Files:
     """The files of a dataset.
 
     :param paths: sorted by name, so that the same files are read in the same order.
-    :param keys: names of the Hive partition columns (``month=2013-01/``) below the folder or in the glob.
+    :param keys: the Hive partition columns (``month=2013-01/``) below the folder or in the glob.
     :param filesystem: fsspec's file system of an object store; ``None``: local files.
-    :param version: of the files, where their place has versions: the commit of a DVC repository.
+    :param version: of the files, where their place has versions: the commit of a DVC repository, the id of an
+        object's version, or of several objects together.
     """
 
     paths: tuple[str, ...]
-    keys: tuple[str, ...] = ()
+    keys: tuple[Key, ...] = ()
     filesystem: Any = None
     version: str = ""
 
 
-def locate(ref: DatasetRef) -> Files:
-    """The files of a reference, hidden ones (``.part``, ``_SUCCESS``) left out.
+def locate(ref: DatasetRef, *, versions: bool = False) -> Files:
+    """The files of a reference; hidden ones (``.part``, ``_SUCCESS``) and folders that filters rule out are left out.
 
+    :param versions: whether the versions of objects are asked for, where their store keeps any.
     :raises DatasetNotFound: when there is none; the message says what was looked for.
     """
     parts = urlsplit(ref.uri)
@@ -46,6 +51,8 @@ def locate(ref: DatasetRef) -> Files:
         return _local(ref, local)
     if parts.scheme == "dvc":
         return _versioned(ref)
+    if parts.scheme in ("s3", "s3a", "s3n"):
+        return _objects(ref, parts.scheme, versions)
     return _remote(ref, parts.scheme)
 
 
@@ -85,6 +92,34 @@ def _versioned(ref: DatasetRef) -> Files:
         raise UsageError(f"{ref.label}: connection {ref.conn_id!r} is not of the type dvc")
     found = hook.fetch(ref.uri.partition("://")[2], ref.version)
     return dataclasses.replace(_local(ref, str(found.path)), version=found.revision)
+
+
+def _objects(ref: DatasetRef, scheme: str, versions: bool) -> Files:
+    """S3 and its relatives, whose objects are read as the versions that are found here."""
+    from airflow_mlops.engines import s3
+
+    path = (
+        ref.uri.partition("://")[2].partition("@")[2] if "@" in urlsplit(ref.uri).netloc else ref.uri[len(scheme) + 3 :]
+    )
+    system = s3.S3Files(ref)
+    found = None if is_pattern(path) else system.one(path)
+    if found is not None:
+        objects, files = [found], Files((found.path,))
+    else:
+        base = _fixed(path) if is_pattern(path) else path.rstrip("/")
+        fits = _matcher(path) if is_pattern(path) else lambda p: p.lower().endswith(_endings(ref))
+        objects = system.below(f"{base}/", lambda p: fits(p) and visible(p, base), versions=versions)
+        files = _files(ref, base, [o.path for o in objects])
+    paths = tuple(f"{scheme}://{p}" for p in files.paths)
+    return Files(paths, files.keys, system, version=ref.version or (s3.version_of(objects) if versions else ""))
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a path matches a glob; ``*`` stays within a folder, ``**`` does not."""
+    from fsspec.utils import glob_translate
+
+    found = re.compile(glob_translate(pattern))
+    return lambda path: found.match(path) is not None
 
 
 def _remote(ref: DatasetRef, scheme: str) -> Files:
@@ -131,9 +166,5 @@ def _files(ref: DatasetRef, root: str, found: list[str]) -> Files:
             f"{ref.label} matches no {ref.file_format} file. Looked in {root or 'the working folder'!r}; "
             "hidden files (led by '.' or '_') do not count. Has the data landed?"
         )
-    keys = [
-        tuple(p.partition("=")[0] for p in PurePosixPath(path[len(root) :]).parts[:-1] if "=" in p) for path in paths
-    ]
-    if len(set(keys)) > 1:
-        raise DataError(f"{ref.label}: partition folders differ, {keys[0]} and {next(k for k in keys if k != keys[0])}")
-    return Files(paths, keys[0])
+    keys = keys_of(ref.label, root, paths)
+    return Files(pruned(ref, keys, paths), keys)

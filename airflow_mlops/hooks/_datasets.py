@@ -27,7 +27,7 @@ def dataset_input(data: DatasetRef, context: str) -> Any:
         dataset=Dataset(
             name=data.label[:500],
             digest=data.digest[:36],
-            source_type="table" if data.table else "file",
+            source_type="table" if data.table else "query" if data.query else "file",
             source=json.dumps({k: v for k, v in source.items() if k != "schema"})[:65_000],
             schema=schema if len(schema) < 1_000_000 else None,
             profile=json.dumps({"num_rows": data.rows}),

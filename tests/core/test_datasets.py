@@ -22,8 +22,8 @@ def test_a_reference_survives_json_and_leaves_out_what_is_empty() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({}, "either uri or table"),
-        ({"uri": "a", "table": "b", "conn_id": "c"}, "either uri or table"),
+        ({}, "one of uri, table and query"),
+        ({"uri": "a", "table": "b", "conn_id": "c"}, "one of uri, table and query"),
         ({"table": "b"}, "needs conn_id"),
         ({"uri": "a", "format": "parqet"}, "did you mean 'parquet'"),
         ({"uri": "a", "filters": [("x", "like", 1)]}, "unknown filter operator 'like'"),
