@@ -104,21 +104,13 @@ def action_of(
         parameter without a default has no ``value``.
     """
     own = next((name for name in MODEL_PARAMS if name in params), "")
-    fields: list[Field] | None = []
-    for name, param in params.items():
-        if name == own:
-            continue
-        field = _field(name, param)
-        if field is None:
-            fields = None
-            break
-        fields.append(field)
-    if fields is not None:
-        fields.sort(key=lambda f: f.name == "reason")  # the button stands below the words
+    found = [_field(name, param) for name, param in params.items() if name != own]
+    fields = [field for field in found if field is not None]
+    fields.sort(key=lambda f: f.name == "reason")  # the button stands below the words
     return Action(
         kind=kind,
         dag_id=dag_id,
-        fields=None if fields is None else tuple(fields),
+        fields=tuple(fields) if len(fields) == len(found) else None,
         fixed={own: model} if own else {},
         paused=paused,
     )
