@@ -13,6 +13,7 @@ NAME = "Machine-learning lifecycle"
 OPERATORS = (
     "validation",
     "profile",
+    "quarantine",
     "training",
     "scoring",
     "evaluation",
@@ -28,7 +29,7 @@ OPERATORS = (
     "retraining",
     "snapshot",
 )
-SENSORS = ("data", "ledger", "registry")
+SENSORS = ("data", "ledger", "registry", "rows")
 TRIGGERS = ("data", "ledger", "registry")
 HOOKS = ("mlflow", "dvc")
 

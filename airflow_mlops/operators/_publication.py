@@ -131,6 +131,16 @@ class Writer:
         self._writer.write_table(table.replace_schema_metadata(None))
         self.rows += len(frame)
 
+    def write_table(self, table: Any) -> None:
+        """Add an Arrow table; the first one's schema is the file's, also where it has no rows."""
+        import pyarrow.parquet as pq
+
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.file, table.schema.remove_metadata())
+        if table.num_rows:
+            self._writer.write_table(table.replace_schema_metadata(None))
+        self.rows += table.num_rows
+
     def finish(self) -> None:
         """Footer with the metadata, and everything out of this process's buffers."""
         self._writer.add_key_value_metadata(self.facts)

@@ -1,0 +1,145 @@
+"""How long a validation takes beside Great Expectations' pandas engine: 48 expectations, one file, whole processes.
+
+20 numeric and 5 categorical columns; nulls, ranges, sets, a unique key, patterns and a row count. Once on rows that
+hold, and once on rows of which a few fail everywhere, so that examples of failing rows are fetched. Every process
+starts Python, imports what it needs, reads the file itself and judges; memory is its peak. At 10 million rows the
+library needs about 8 GB: its run there is on rows that hold, alone and once.
+
+Then what a suite costs of which one expectation has to go through the library, beside a process that imports the
+library and runs that expectation itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(REPO))
+
+from dev.bench._print import Figures  # noqa: E402
+from dev.bench.drift import process  # noqa: E402
+
+OURS = """
+import json
+import sys
+from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.expectations import load
+from airflow_mlops.engines import engine_for
+ref = DatasetRef(uri=PATH)
+outcomes = engine_for(ref).judge(ref, load(json.loads(SUITE)).expectations)
+print(json.dumps([[o.success, o.result.get("unexpected_count")] for o in outcomes]))
+assert ("great_expectations" in sys.modules) == (LIBRARY == "yes"), "which process imports the library"
+"""
+
+THEIRS = """
+import json
+import logging
+import os
+os.environ.update(GX_ANALYTICS_ENABLED="false", TQDM_DISABLE="1")
+logging.disable(logging.CRITICAL)
+import pandas as pd
+import great_expectations as gx
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+context = gx.get_context(mode="ephemeral")
+context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+asset = context.data_sources.add_pandas("rows").add_dataframe_asset("rows")
+batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": pd.read_parquet(PATH)})
+suite = gx.ExpectationSuite(name="suite")
+for e in json.loads(SUITE):
+    suite.add_expectation_configuration(ExpectationConfiguration(type=e["type"], kwargs=e["kwargs"]))
+found = batch.validate(suite, result_format={"result_format": "BASIC", "partial_unexpected_count": 5})
+told = [[r.success, (r.result or {}).get("unexpected_count")] for r in found.results]
+assert not any((r.exception_info or {}).get("raised_exception") for r in found.results)
+print(json.dumps(told))
+"""
+
+
+def suite() -> list[dict[str, Any]]:
+    """48 expectations, without arguments that the two would read differently."""
+    numbers, texts = [f"x{i}" for i in range(1, 20)], [f"c{i}" for i in range(5)]
+    names = [f"category {i}" for i in range(20)]
+    made = [("column_values_to_not_be_null", {"column": c}) for c in ("key", *numbers, *texts)]
+    made += [("column_values_to_be_between", {"column": c, "min_value": -200, "max_value": 200}) for c in numbers[:13]]
+    made += [("column_values_to_be_in_set", {"column": c, "value_set": names}) for c in texts[:4]]
+    made += [("column_values_to_match_regex", {"column": c, "regex": "^category [0-9]+$"}) for c in texts[:4]]
+    made += [("column_values_to_be_unique", {"column": "key"})]
+    made += [("table_row_count_to_be_between", {"min_value": 1, "max_value": 10**9})]
+    assert len(made) == 48
+    return [{"type": f"expect_{what}", "kwargs": kwargs} for what, kwargs in made]
+
+
+def write(path: Path, rows: int, *, failing: bool) -> None:
+    """The file, generated in a stream."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng, writer = np.random.default_rng(0), None
+    names = np.array([f"category {i}" for i in range(20)] + ["kategorie"])
+    for start in range(0, rows, 250_000):
+        n = min(250_000, rows - start)
+        few = rng.random(n) < 0.001
+        columns: dict[str, Any] = {"key": np.where(few, 7, np.arange(start, start + n)) if failing else None}
+        if not failing:
+            columns["key"] = np.arange(start, start + n)
+        for i in range(1, 20):
+            values = rng.normal(i, 1 + i, n)
+            values = np.where(few, 1e6, values) if failing else values
+            columns[f"x{i}"] = pa.array(values, mask=(rng.random(n) < 0.001) if failing else None)
+        for i in range(5):
+            chosen = np.minimum(rng.geometric(0.2, n), 20) - 1
+            columns[f"c{i}"] = names[np.where(few, 20, chosen) if failing else chosen]
+        table = pa.table(columns)
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def compared(figures: Figures, folder: Path, rows: int, times: int, *, failing: bool, memory: bool) -> None:
+    """One file through both."""
+    path, asked = folder / "rows.parquet", json.dumps(suite())
+    write(path, rows, failing=failing)
+    ours, ours_memory = process(OURS, times, PATH=str(path), SUITE=asked, LIBRARY="no")
+    theirs, theirs_memory = process(THEIRS, 1, PATH=str(path), SUITE=asked)
+    what = f"{rows} rows that {'fail' if failing else 'hold'}"
+    figures.note(f"{what}: ours {ours:.2f} s, {ours_memory:.0f} MB; the library {theirs:.2f} s, {theirs_memory:.0f} MB")
+    figures.at_least(f"{what}: times faster", theirs / ours, 15)
+    if memory:
+        figures.at_least(f"{what}: times less memory", theirs_memory / ours_memory, 8)
+
+
+def mixed(figures: Figures, folder: Path, rows: int, times: int) -> None:
+    """One expectation that only the library judges, beside the library alone."""
+    path = folder / "rows.parquet"
+    write(path, rows, failing=False)
+    one = json.dumps([{"type": "expect_column_values_to_be_increasing", "kwargs": {"column": "x1"}}])
+    ours, _ = process(OURS, times, PATH=str(path), SUITE=one, LIBRARY="yes")
+    theirs, _ = process(THEIRS, times, PATH=str(path), SUITE=one)
+    figures.note(f"one expectation through the library, {rows} rows: {ours:.2f} s, the library alone {theirs:.2f} s")
+    figures.at_most("what needs the library: added", ours - theirs, 0.5, "s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 10_000_000])
+    parser.add_argument("--times", type=int, default=3)
+    asked = parser.parse_args()
+    figures = Figures()
+    with tempfile.TemporaryDirectory() as folder:
+        mixed(figures, Path(folder), 10_000, asked.times)
+        for rows in asked.rows:
+            large = rows >= 10_000_000
+            compared(figures, Path(folder), rows, 1 if large else asked.times, failing=False, memory=large)
+            if not large:
+                compared(figures, Path(folder), rows, asked.times, failing=True, memory=False)
+    return figures.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
