@@ -28,6 +28,7 @@ OPERATORS = (
     "performance",
     "retraining",
     "snapshot",
+    "links",
 )
 SENSORS = ("data", "ledger", "registry", "rows")
 TRIGGERS = ("data", "ledger", "registry")
@@ -62,6 +63,11 @@ def get_provider_info() -> dict[str, Any]:
                 "name": "train_model",
                 "class-name": "airflow_mlops.decorators.training.train_model_task",
             }
+        ],
+        "extra-links": [
+            "airflow_mlops.operators.links.ReportLink",
+            "airflow_mlops.operators.links.MlflowRunLink",
+            "airflow_mlops.operators.links.MlflowVersionLink",
         ],
         "notifications": [
             "airflow_mlops.notifications.email.EmailNotifier",

@@ -61,7 +61,7 @@ class PartitionSensor(BaseSensorOperator):
     def watch(self) -> PartitionWatch:
         """What is waited for, from the rendered arguments; numbers may have been rendered as text."""
         return PartitionWatch(
-            data=_ref(self.data).to_dict(),
+            data=ref_of(self.data).to_dict(),
             marker=self.marker or "",
             min_age=float(self.min_age_seconds),
             min_files=int(self.min_files),
@@ -106,16 +106,7 @@ class PartitionSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the trigger saw becomes the result, or the failure that it reports."""
-        event = dict(event or {})
-        status = event.pop("status", "nothing")
-        if status == "complete":
-            return event
-        message = str(event.get("message") or f"the trigger ended with {status!r}")
-        if self.soft_fail:
-            raise AirflowSkipException(message)
-        if status == "timeout":
-            raise AirflowSensorTimeout(message)
-        raise AirflowException(message)
+        return ended(event, soft_fail=self.soft_fail)
 
     def _previous(self, context: Context) -> Look | None:
         """The last look: of this process, or in mode ``reschedule`` the one that an earlier process kept."""
@@ -131,9 +122,27 @@ class PartitionSensor(BaseSensorOperator):
             store.set(_KEPT, look.to_dict())
 
 
-def _ref(value: Any) -> DatasetRef:
+def ended(event: Mapping[str, Any] | None, *, soft_fail: bool) -> dict[str, Any]:
+    """What a trigger told, as a sensor's result.
+
+    :raises AirflowSkipException: for every other end, with ``soft_fail``.
+    :raises AirflowSensorTimeout: when the time is over.
+    """
+    told = dict(event or {})
+    status = told.pop("status", "nothing")
+    if status == "complete":
+        return told
+    message = str(told.get("message") or f"the trigger ended with {status!r}")
+    if soft_fail:
+        raise AirflowSkipException(message)
+    if status == "timeout":
+        raise AirflowSensorTimeout(message)
+    raise AirflowException(message)
+
+
+def ref_of(value: Any) -> DatasetRef:
     """A reference, its dict, a URI, or a result that has one under ``data``."""
-    if isinstance(value, Mapping) and value.get("data") is not None and not ("uri" in value or "table" in value):
+    if isinstance(value, Mapping) and value.get("data") is not None and not {"uri", "table", "query"} & set(value):
         value = value["data"]
     return DatasetRef.of(value)
 
