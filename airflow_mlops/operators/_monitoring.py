@@ -13,6 +13,7 @@ from airflow_mlops.core.errors import PolicyError, UsageError
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import JSON, Check, Report, Status
 from airflow_mlops.core.settings import Policy
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow_mlops.hooks.mlflow import MlflowHook
@@ -29,6 +30,7 @@ class MonitoringOperator(BaseOperator):
     model_name: str
     mlflow_conn_id: str
     ui_color = "#fdf0d5"
+    operator_extra_links = LINKS
 
     @cached_property
     def hook(self) -> MlflowHook:

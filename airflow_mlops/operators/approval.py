@@ -20,6 +20,7 @@ from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, Decision, digest
 from airflow_mlops.exceptions import ApprovalRefused
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,6 +67,7 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
         "mlflow_conn_id",
     )
     ui_color = "#e3dcf5"
+    operator_extra_links = LINKS
     inherits_from_skipmixin = True
 
     def __init__(

@@ -19,6 +19,7 @@ from airflow_mlops.core.records import CHAMPION, PREVIOUS_CHAMPION, ModelVersion
 from airflow_mlops.core.results import JSON, Report, digest
 from airflow_mlops.exceptions import DrillFailed
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,6 +50,7 @@ class RollbackDrillOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("model_name", "on_nothing", "mlflow_conn_id")
     ui_color = "#f7dede"
+    operator_extra_links = LINKS
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from airflow_mlops.operators._child import Limits, stop
 from airflow_mlops.operators._contenders import Asking, ask, onto_run
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._findings import SIMPLE, findings, places, simple_models
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -86,6 +87,7 @@ class EvaluateModelOperator(BaseOperator):
         "mlflow_conn_id",
     )
     ui_color = "#e8e4f5"
+    operator_extra_links = LINKS
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.exceptions import PromotionRefused
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._events import emit_once, with_model_outlet, without_event
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,6 +29,7 @@ class _MovesChampion(BaseOperator):
     """What promotion and rollback share: a model, its asset as outlet, and how an outcome ends the task."""
 
     ui_color = "#d7f0dd"
+    operator_extra_links = LINKS
 
     def __init__(
         self, *, model_name: str, mlflow_conn_id: str = "mlflow_default", outlets: Any = None, **kwargs: Any

@@ -17,6 +17,7 @@ from airflow_mlops.core.scoring import not_finite, predict, require_scorable, sc
 from airflow_mlops.exceptions import ScoringFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._publication import Publication
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,6 +68,7 @@ class ScoreBatchOperator(BaseOperator):
         "mlflow_conn_id",
     )
     ui_color = "#f7f0dc"
+    operator_extra_links = LINKS
 
     def __init__(
         self,

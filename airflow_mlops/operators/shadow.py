@@ -26,6 +26,7 @@ from airflow_mlops.core.results import JSON, Decision, digest
 from airflow_mlops.core.shadow import COMPARED, ERROR, PROMOTE, ShadowPolicy, decide_shadow
 from airflow_mlops.exceptions import ScoringFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -80,6 +81,7 @@ class ShadowScoreOperator(BaseOperator, SkipMixin):
 
     template_fields: Sequence[str] = ("model_name", "data", "target", "challenger", "policy", "mlflow_conn_id")
     ui_color = "#ece4f2"
+    operator_extra_links = LINKS
     inherits_from_skipmixin = True
 
     def __init__(

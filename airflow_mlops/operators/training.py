@@ -18,6 +18,7 @@ from airflow_mlops.core.training import TrainingConfig, describe_model, fit, tra
 from airflow_mlops.exceptions import TrainingFailed
 from airflow_mlops.operators._code import code_version
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,6 +76,7 @@ class TrainModelOperator(BaseOperator):
         "mlflow_conn_id",
     )
     ui_color = "#e3e9f7"
+    operator_extra_links = LINKS
 
     def __init__(
         self,

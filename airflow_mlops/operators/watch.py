@@ -16,6 +16,7 @@ from airflow_mlops.core.records import CHAMPION, Record
 from airflow_mlops.core.results import JSON, Decision
 from airflow_mlops.core.watch import ROLL_BACK, WatchPolicy, decide_watch
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -53,6 +54,7 @@ class WatchChampionOperator(BaseOperator, SkipMixin):
 
     template_fields: Sequence[str] = ("model_name", "policy", "on_hold", "mlflow_conn_id")
     ui_color = "#dcebf7"
+    operator_extra_links = LINKS
     inherits_from_skipmixin = True
 
     def __init__(

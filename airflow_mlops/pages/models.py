@@ -273,7 +273,7 @@ def _said(entry: Entry) -> str:
 
 def _compared(evaluation: Mapping[str, Any]) -> Markup:
     candidate, champion = part(evaluation, "candidate"), part(evaluation, "champion")
-    against = "there was no champion"
+    against = "nothing, there was no champion"
     if champion.get("version"):
         against = f"champion {champion['version']}"
         if champion.get("state") == "error":
