@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.expectations import Expectation, Outcome
@@ -173,8 +173,8 @@ def _inverted(mask: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.invert(mask)
 
 
-def _each(lists: pa.ChunkedArray) -> list[dict[str, object]]:
+def _each(lists: pa.ChunkedArray) -> list[dict[str, Any]]:
     import pyarrow.compute as pc
 
-    found: list[dict[str, object]] = pc.value_counts(pc.list_flatten(lists)).to_pylist()
+    found: list[dict[str, Any]] = pc.value_counts(pc.list_flatten(lists)).to_pylist()
     return found

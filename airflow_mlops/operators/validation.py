@@ -13,11 +13,13 @@ from airflow.sdk import BaseOperator
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, UsageError
 from airflow_mlops.core.expectations import Suite, check_of, load
+from airflow_mlops.core.leakage import Leakage
 from airflow_mlops.core.profile import Profile
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
 from airflow_mlops.core.validation import (
     Comparison,
+    Environment,
     applicable,
     compare,
     environment_of,
@@ -27,6 +29,7 @@ from airflow_mlops.core.validation import (
 )
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,6 +63,10 @@ class ValidateDataOperator(BaseOperator):
         a reference to rows that are profiled now. (templated)
     :param comparison: how far the rows may be from the reference: a
         :class:`~airflow_mlops.core.validation.Comparison` or its dict. (templated)
+    :param leakage: what may give the label away: a :class:`~airflow_mlops.core.leakage.Leakage` or its dict; ``{}``
+        looks with the defaults. Looked for in ``TRAINING`` only. (templated)
+    :param holdout: the rows that judge the model later; none of them may be among these, and with ``time`` in
+        ``leakage`` all of them have to be later. (templated)
     :param allow_empty: whether zero rows may pass.
     :param on_warning: notifiers, or functions of the context, that are called when warnings did not pass; the report
         is in the context as ``mlops_report``. One that raises is logged and does not fail the task.
@@ -77,9 +84,12 @@ class ValidateDataOperator(BaseOperator):
         "target",
         "reference",
         "comparison",
+        "leakage",
+        "holdout",
         "model_name",
         "mlflow_conn_id",
     )
+    operator_extra_links = LINKS
 
     def __init__(
         self,
@@ -90,6 +100,8 @@ class ValidateDataOperator(BaseOperator):
         target: str = "",
         reference: Any = None,
         comparison: Any = None,
+        leakage: Any = None,
+        holdout: Any = None,
         allow_empty: bool = False,
         on_warning: Callable[[Context], Any] | Sequence[Callable[[Context], Any]] = (),
         model_name: str = "",
@@ -103,6 +115,8 @@ class ValidateDataOperator(BaseOperator):
         self.target = target
         self.reference = reference.to_dict() if isinstance(reference, DatasetRef | Profile) else reference
         self.comparison = comparison.to_dict() if isinstance(comparison, Comparison) else comparison
+        self.leakage = leakage.to_dict() if isinstance(leakage, Leakage) else leakage
+        self.holdout = holdout.to_dict() if isinstance(holdout, DatasetRef) else holdout
         self.allow_empty = allow_empty
         self.on_warning = on_warning
         self.model_name = model_name
@@ -155,7 +169,9 @@ class ValidateDataOperator(BaseOperator):
         environment, engine = environment_of(self.environment), engine_for(ref)
         policy = Comparison.from_dict(self.comparison or {})
         reference = self._reference()
-        configuration = digest(suite.digest, environment, self.target, policy.to_dict(), self.allow_empty)
+        leakage = self._leakage(environment)
+        asked = [leakage.to_dict()] if leakage is not None else []
+        configuration = digest(suite.digest, environment, self.target, policy.to_dict(), self.allow_empty, *asked)
         details: dict[str, JSON] = {"environment": str(environment), "suite": suite.name}
         inputs = {"data": ref.source_digest, "configuration": configuration}
         if reference is not None:
@@ -174,12 +190,34 @@ class ValidateDataOperator(BaseOperator):
             if reference is not None:
                 profile = engine.profile(resolved, reference=reference)
                 checks += compare(profile, reference, label=self.target, environment=environment, policy=policy)
+            if leakage is not None:
+                checks += self._leaks(engine, resolved, leakage, inputs)
         except DatasetNotFound:
             raise
         except DataError as error:
             checks = [Check(name="readable", subject=ref.label, status=Status.ERROR, message=str(error)[:1000])]
             resolved = ref
         return report(checks, subject=ref.label, inputs=inputs, details={**details, "rows": resolved.rows}), resolved
+
+    def _leakage(self, environment: Environment) -> Leakage | None:
+        """What to look for; ``None``: the author did not ask, or the rows are for no training."""
+        if self.leakage is None and self.holdout is None:
+            return None
+        asked = Leakage.from_dict(self.leakage or {})
+        return asked if environment is Environment.TRAINING else None
+
+    def _leaks(self, engine: Any, ref: DatasetRef, asked: Leakage, inputs: dict[str, str]) -> list[Check]:
+        from airflow_mlops.engines import engine_for, leakage
+
+        label = self.target if self.target in ref.schema else ""
+        holdout = None
+        if self.holdout:
+            other = data_of(self.holdout)
+            holdout = (engine_for(other), engine_for(other).resolve(other))
+            inputs["holdout"] = holdout[1].digest
+        if self.target and not label and holdout is None:
+            return []  # that the label is missing is a check of its own
+        return leakage.check(engine, ref, asked, label=label, holdout=holdout)  # type: ignore[arg-type]
 
     def _reference(self) -> Profile | None:
         """The profile to compare with, from whatever was given."""
