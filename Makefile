@@ -7,7 +7,7 @@ DVC := $(VENV)/dvc
 EXTRAS := amazon,postgres,demo,spark,openlineage
 
 RUN := AIRFLOW_HOME=$(CURDIR)/.cache/airflow $(BIN)/
-STEPS := lint types layers doctest test-unit
+STEPS := lint types layers doctest docs test-unit
 
 .PHONY: help install constraints demo up down status system screenshots test $(STEPS) clean
 .DEFAULT_GOAL := help
@@ -44,6 +44,9 @@ layers: $(STAMP) ## which module may import which
 
 doctest: $(STAMP) ## the examples in the docstrings
 	@$(RUN)pytest --doctest-modules airflow_mlops
+
+docs: $(STAMP) ## the documentation in .cache/docs, built strictly: no dead link, nothing fetched from elsewhere
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && $(BIN)/python dev/docs.py
 
 test-unit: $(STAMP) $(DVC)/.installed system ## the tests alone
 	@$(RUN)python dev/run_tests.py --durations=10
