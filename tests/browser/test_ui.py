@@ -42,7 +42,7 @@ def test_a_candidate_is_approved_promoted_and_rolled_back(ann, stack, web, post)
     assert ann.violations(ann.frame) == []
     ann.shot("verdict")
     decide(ann, "Approve")
-    assert stack.wait_run("late_train", first, patience=90)["state"] == "success"
+    assert stack.wait_run("late_train", first, patience=300)["state"] == "success"
     model_page(ann)
     assert champion(ann) == "1"
     assert ann.inside.get_by_label("Champion, version 1").get_by_text("approved").count() == 1
@@ -63,12 +63,12 @@ def test_a_candidate_is_approved_promoted_and_rolled_back(ann, stack, web, post)
     body = {"dag_run_id": second, "task_ids": ["approve"], "dry_run": False, "only_failed": False}
     model_page(ann)
     decide(ann, "Approve")
-    assert stack.wait_run("late_train", second, patience=90)["state"] == "success"
+    assert stack.wait_run("late_train", second, patience=300)["state"] == "success"
     model_page(ann)
     assert champion(ann) == "2"
     ann.shot("champion")
     stack.patiently(lambda: stack.api("POST", "/dags/late_train/clearTaskInstances", body))
-    ended = stack.wait_run("late_train", second, patience=90) if not still_waits(stack, second) else None
+    ended = stack.wait_run("late_train", second, patience=300) if not still_waits(stack, second) else None
     model_page(ann)
     assert champion(ann) == "2", ended
 
@@ -80,13 +80,13 @@ def test_a_candidate_is_approved_promoted_and_rolled_back(ann, stack, web, post)
     assert stack.runs("late_rollback") == []
     ann.inside.get_by_label("Reason (needed)").fill("complaints from operations")
     back = start(ann, "Start the rollback")
-    assert stack.wait_run("late_rollback", back, patience=90)["state"] == "success"
+    assert stack.wait_run("late_rollback", back, patience=300)["state"] == "success"
     model_page(ann)
     assert champion(ann) == "1"
     ann.shot("rolled-back")
 
     # Those who wanted to know of the rejection were told, by the real task's callback.
-    assert stack.wait_run("late_hopeless", hopeless, patience=90)["state"] == "failed"
+    assert stack.wait_run("late_hopeless", hopeless, patience=300)["state"] == "failed"
     assert stack.until(lambda: bool(web.got and post.got), 30)
     assert web.got[0][2]["event"] == "gate_rejected" and "late_hopeless" in web.got[0][2]["title"]
     recipients, mail = post.got[0]
@@ -96,14 +96,14 @@ def test_a_candidate_is_approved_promoted_and_rolled_back(ann, stack, web, post)
 
 def test_the_report_tab_shows_what_each_task_found(ann, stack):
     run = stack.runs("late_hopeless")[-1]["dag_run_id"]
-    stack.wait_run("late_hopeless", run, patience=90)
+    stack.wait_run("late_hopeless", run, patience=300)
     ann.go(f"/dags/late_hopeless/runs/{urllib.parse.quote(run)}/tasks/gate")
     ann.page.get_by_role("link", name="Report").click()
     ann.inside.get_by_text("is below 0.999").first.wait_for()
     ann.shot("report-tab")
     assert ann.violations(ann.frame) == []
     other = stack.trigger("late_other")["dag_run_id"]
-    stack.wait_run("late_other", other, patience=90)
+    stack.wait_run("late_other", other, patience=300)
     ann.go(f"/dags/late_other/runs/{urllib.parse.quote(other)}/tasks/count/plugin/mlops-report")
     ann.inside.get_by_text("has not written a report").wait_for()
     ann.shot("report-tab-empty")
@@ -225,5 +225,5 @@ def still_waits(stack, run: str) -> bool:
     """After clearing: whether the task asks again instead of ending."""
     states = lambda: {t["task_id"]: t["state"] for t in stack.tasks_of("late_train", run)}  # noqa: E731
     done = ("success", "failed", "skipped", "upstream_failed")
-    assert stack.until(lambda: states()["approve"] in (*done, "awaiting_input"), 60), states()
+    assert stack.until(lambda: states()["approve"] in (*done, "awaiting_input"), 120), states()
     return states()["approve"] == "awaiting_input"

@@ -87,7 +87,7 @@ def parked(stack: Stack, run: str) -> None:
     def waits() -> bool:
         return any(t["state"] == "awaiting_input" for t in stack.tasks_of("late_train", run))
 
-    assert stack.until(waits, 120), [(t["task_id"], t["state"]) for t in stack.tasks_of("late_train", run)]
+    assert stack.until(waits, 300), [(t["task_id"], t["state"]) for t in stack.tasks_of("late_train", run)]
     form = stack.api("GET", f"/dags/late_train/dagRuns/{run}/taskInstances/approve/-1/hitlDetails")
     words = (form["task_instance"]["id"], "TaskInstance Finished", "state=awaiting_input")
     log = stack.logs / "scheduler.log"
@@ -95,4 +95,4 @@ def parked(stack: Stack, run: str) -> None:
     def gone() -> bool:
         return any(all(w in line for w in words) for line in log.read_text(errors="replace").splitlines())
 
-    assert stack.until(gone, 60), log
+    assert stack.until(gone, 120), log

@@ -19,7 +19,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 GRAVE = ("serious", "critical")
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds until something that has to appear counts as missing."""
 
 

@@ -13,6 +13,7 @@ from airflow_mlops.exceptions import GateRejected
 from airflow_mlops.notifications.email import EmailNotifier
 from airflow_mlops.notifications.webhook import WebhookNotifier
 from tests.kit import ledger
+from tests.notifications.test_messages import CASES
 
 REJECTED = ledger.decision_of(ledger.evaluation_of(auc=0.6)).to_dict()
 
@@ -106,6 +107,18 @@ def test_a_webhook_that_refuses_is_an_error_that_names_the_connection_and_no_sec
         notifier(context_of(GateRejected("no", REJECTED)))  # Airflow logs what a callback raises
     assert "secret-path" not in str(error.value) and "s3cret" not in str(error.value)
     assert len(webhook.got) == 1  # a redirect is not followed
+
+
+@pytest.mark.parametrize("event", CASES)
+def test_each_event_arrives_both_ways(event, webhook, mailbox):
+    value, title = CASES[event]
+    context = context_of() | {"mlops_report": value}
+    WebhookNotifier(http_conn_id="chat")(context)
+    EmailNotifier(to="team@example.org")(context)
+    ((_, _, body),) = webhook.got
+    ((_, mail),) = mailbox.got
+    assert body["event"] == event and body["title"].startswith(title) and mail["Subject"] == body["title"]
+    assert "flights_train" in _text(mail) and "http://airflow.example.org/dags/flights_train" in _text(mail)
 
 
 def test_a_rejection_reaches_a_mailbox(mailbox):
