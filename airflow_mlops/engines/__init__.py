@@ -20,12 +20,16 @@ __all__ = ["Engine", "FileEngine", "FrameEngine", "SqlEngine", "engine_for", "ve
 
 
 def engine_for(ref: DatasetRef) -> Engine:
-    """The engine that reads a reference: files by URI, a table through its Airflow connection.
+    """The engine that reads a reference: the one it names, else files by URI, a table through its Airflow connection.
 
     >>> type(engine_for(DatasetRef(uri="flights/*.parquet"))).__name__
     'FileEngine'
     """
-    if ref.table:
+    if ref.engine == "spark":
+        from airflow_mlops.engines.spark import SparkEngine
+
+        return SparkEngine()
+    if ref.table or ref.query:
         from airflow_mlops.engines.sql import SqlEngine
 
         return SqlEngine()

@@ -31,6 +31,19 @@ def postgres_pattern(pattern: str) -> str | None:
         return None
 
 
+def java_pattern(pattern: str) -> str | None:
+    r"""The pattern in Java's words, or ``None`` where it has none: ``$`` is the end alone, and ``&&`` no intersection.
+
+    >>> print(java_pattern(r"^a\d$"))
+    ^a[0-9]\z
+    """
+    found = postgres_pattern(pattern)
+    if found is None or "&&" in found:
+        return None
+    parts = re.split(r"(\\.|\[\^?\]?(?:\\.|[^\]\\])*\])", found, flags=re.DOTALL)  # escapes and sets stay as they are
+    return "".join(p if i % 2 else p.replace("$", r"\z") for i, p in enumerate(parts))
+
+
 class _Unreadable(Exception):
     """Left to somebody else."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_mlops.core.errors import DataError, DatasetNotFound, MlopsError, SourceUnavailable, UsageError
 from airflow_mlops.engines.duck import Column, quoted
 from airflow_mlops.engines.sql_patterns import postgres_pattern
-from airflow_mlops.engines.sql_source import said, unreachable
+from airflow_mlops.engines.sql_source import ASKED, said, unreachable
 from airflow_mlops.engines.sql_translate import group_by_all, translated
 
 if TYPE_CHECKING:
@@ -56,9 +56,11 @@ class Postgres:
 
     name = "postgresql"
     dialect = "postgres"
+    asked: Any
 
     def __init__(self) -> None:
         self._cursors = count()
+        self.asked = None
 
     def cursor(self, connection: Any) -> Any:
         """A plain cursor, whatever kind the connection is set to hand out."""
@@ -117,6 +119,8 @@ class Postgres:
 
         if isinstance(node, exp.Select):
             group_by_all(node)
+        elif isinstance(node, exp.Table) and node.name == ASKED and self.asked is not None:
+            return exp.Subquery(this=self.asked.copy(), alias=exp.TableAlias(this=exp.to_identifier("asked")))
         elif isinstance(node, exp.Cast) and node.to.is_type("int128"):
             return exp.cast(node.this, "bigint" if _fits(node.this) else "numeric", dialect="postgres")
         elif isinstance(node, exp.IsNan):

@@ -118,12 +118,15 @@ def _second(source: SqlSource, here: Sequence[_Counting]) -> None:
             scaled = f"(({value} - CAST($center_{i} AS DOUBLE)) / CAST($width_{i} AS DOUBLE))"
             asked["first"] = f"sum({profiling._fixed(scaled)}) {there}"
             asked["second"] = f"sum({profiling._fixed(f'{scaled} * {scaled}')}) {there}"
+        part = source.sampled(c.valid) if c.model is None else ""
         if c.model is None and c.valid:
             distinct = c.basics["distinct"]
             if distinct <= 2 * MAX_BINS:
                 asked["values"] = f"list(DISTINCT {value}) {there}"
             if distinct >= MAX_BINS:
-                asked["quantiles"] = f"quantile_disc({value}, [{_shares(c.valid)}]) {there}"
+                shares = ", ".join(repr(i / MAX_BINS) for i in range(1, MAX_BINS)) if part else _shares(c.valid)
+                chosen = f"{there[:-1]} AND {part})" if part else there
+                asked["quantiles"] = f"quantile_disc({value}, [{shares}]) {chosen}"
         parts += asked.values()
     if not any(p != "NULL" for p in parts):
         row: Sequence[Any] = [None] * len(parts)

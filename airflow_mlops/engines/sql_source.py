@@ -17,10 +17,15 @@ from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, MlopsError, SourceUnavailable, UsageError
 from airflow_mlops.engines.duck import Column, Source, condition, need, quoted
 from airflow_mlops.engines.headers import unambiguous
+from airflow_mlops.engines.sql_query import reading
 from airflow_mlops.engines.sql_translate import translated
 
 FETCH = 20_000
 """Rows that are in Python at a time."""
+
+
+ASKED = "rows of the query"
+"""The name of a query's rows in our SQL; the leaf writes the query in its place."""
 
 
 class Leaf(Protocol):
@@ -28,10 +33,12 @@ class Leaf(Protocol):
 
     :cvar name: the dialect as Airflow's hooks call it; a report says that it judged.
     :cvar dialect: as SQLGlot calls it.
+    :ivar asked: the query whose rows :data:`ASKED` are, as SQLGlot's tree; ``None``: a table is read.
     """
 
     name: str
     dialect: str
+    asked: Any
 
     def cursor(self, connection: Any) -> Any:
         """A cursor whose rows are tuples."""
@@ -148,6 +155,10 @@ class SqlSource(Source):
 
         return pa.RecordBatchReader.from_batches(schema, made())
 
+    def sampled(self, rows: int) -> str:
+        """Which of so many rows the quantiles that begin the bins are taken of; empty: of all."""
+        return ""
+
     def digest(self) -> tuple[str, int]:
         """The content digest and the number of rows."""
         session: Session = self.con
@@ -160,9 +171,22 @@ def table_source(session: Session, ref: DatasetRef) -> SqlSource:
     :raises DatasetNotFound: when there is no such table.
     :raises SchemaMismatch: for a column that is not there.
     """
-    parts = parts_of(ref.table)
-    have = {c.name: c for c in session.leaf.columns(session, parts)}
-    unambiguous(ref.label, list(have))
+    if ref.query:
+        session.leaf.asked = reading(ref, session.leaf.dialect)
+    parts = [ASKED] if ref.query else parts_of(ref.table)
+    return SqlSource(session, *chosen(ref, session.leaf.columns(session, parts), ".".join(map(quoted, parts))))
+
+
+def chosen(
+    ref: DatasetRef, columns: Sequence[Column], rows: str
+) -> tuple[str, dict[str, Any], tuple[Column, ...], str]:
+    """The columns and the filters of a reference: the relation, what it has bound, its columns and the label.
+
+    :param columns: all there are.
+    :param rows: SQL of the rows, to stand behind FROM.
+    """
+    have = {c.name: c for c in columns}
+    unambiguous(ref.label, [c.name for c in columns])
     wanted = list(ref.columns) or list(have)
     need(ref.label, have, [*wanted, *(f[0] for f in ref.filters)])
     if len(set(wanted)) != len(wanted):
@@ -171,8 +195,7 @@ def table_source(session: Session, ref: DatasetRef) -> SqlSource:
     conditions = [condition(have[f[0]], f[1], f[2], parameters) for f in ref.filters]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     select = ", ".join(_selected(have[c]) for c in wanted)
-    relation = f"(SELECT {select} FROM {'.'.join(map(quoted, parts))}{where})"
-    return SqlSource(session, relation, parameters, tuple(have[c] for c in wanted), ref.label)
+    return f"(SELECT {select} FROM {rows}{where})", parameters, tuple(have[c] for c in wanted), ref.label
 
 
 def _selected(column: Column) -> str:

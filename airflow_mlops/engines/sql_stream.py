@@ -15,6 +15,7 @@ from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, MlopsError, SourceUnavailable, UsageError
 from airflow_mlops.engines.duck import Source, connection, narrowed, need
 from airflow_mlops.engines.headers import unambiguous
+from airflow_mlops.engines.sql_query import reading
 from airflow_mlops.engines.sql_source import FETCH, parts_of, said, unreachable
 
 _DIALECTS = {"postgresql": "postgres", "mssql": "tsql", "mariadb": "mysql", "default": ""}
@@ -33,6 +34,7 @@ def streamed(hook: Any, ref: DatasetRef, *, memory: str, threads: int) -> Iterat
 def _load(con: Any, hook: Any, ref: DatasetRef) -> None:
     """The rows into DuckDB's table ``raw``."""
     about = f"{ref.label}: connection {ref.conn_id!r}"
+    what = f"table {ref.table!r}" if ref.table else "what the query names"
     try:
         with contextlib.closing(hook.get_conn()) as db, contextlib.closing(db.cursor()) as cursor:
             try:
@@ -40,7 +42,7 @@ def _load(con: Any, hook: Any, ref: DatasetRef) -> None:
             except Exception as error:
                 if unreachable(error):
                     raise
-                raise DatasetNotFound(f"{about} can't read table {ref.table!r}: {said(error)}") from error
+                raise DatasetNotFound(f"{about} can't read {what}: {said(error)}") from error
             have = [str(d[0]) for d in cursor.description]
             unambiguous(ref.label, have)
             wanted = list(ref.columns) or have
@@ -78,11 +80,13 @@ def _statement(hook: Any, ref: DatasetRef, columns: Sequence[str], *, empty: boo
             raise UsageError(f"a name can't contain a null character: {text!r}")
         return exp.to_identifier(text.replace("%", "%%") if doubled else text, quoted=True)
 
-    parts = parts_of(ref.table)
+    parts = parts_of(ref.table) if ref.table else []
     if len(parts) > 3:
         raise UsageError(f"table {ref.table!r} has {len(parts)} parts; expected at most database.schema.name")
     places = ("this", "db", "catalog")
-    table = exp.Table(**{place: named(part) for place, part in zip(places, reversed(parts), strict=False)})
+    table: Any = exp.Table(**{place: named(part) for place, part in zip(places, reversed(parts), strict=False)})
+    if ref.query:
+        table = exp.Subquery(this=_asked(ref, dialect, doubled), alias=exp.TableAlias(this=named("asked")))
     listed = [exp.Star() if c == "*" and empty else exp.Column(this=named(c)) for c in columns]
     select = exp.select(*listed).from_(table)
     if empty:
@@ -90,6 +94,19 @@ def _statement(hook: Any, ref: DatasetRef, columns: Sequence[str], *, empty: boo
     for filter_ in ref.filters:
         select = select.where(_condition(exp.Column(this=named(filter_[0])), filter_, hook.placeholder, values))
     return select.sql(dialect), values
+
+
+def _asked(ref: DatasetRef, dialect: str, doubled: bool) -> Any:
+    """The query of a reference; where the driver takes ``%`` for a value's place, those of its texts are doubled."""
+    from sqlglot import exp
+
+    tree = reading(ref, dialect)
+    for node in list(tree.walk()) if doubled else []:
+        if isinstance(node, exp.Mod):
+            raise UsageError(f"{ref.label}: this driver takes % for a value; say mod(a, b), or filter in the query")
+        if isinstance(node, exp.Literal | exp.Identifier) and "%" in str(node.this):
+            node.set("this", node.this.replace("%", "%%"))
+    return tree
 
 
 def _condition(column: Any, filter_: tuple[str, str, Any], mark: str, values: list[Any]) -> Any:
