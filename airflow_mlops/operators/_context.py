@@ -98,6 +98,9 @@ def publish(context: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, J
     ti = context.get("ti") or context.get("task_instance")
     if ti is not None:
         ti.xcom_push(key="return_value", value=result)
+    remember = getattr(context.get("task") or getattr(ti, "task", None), "remember_result", None)
+    if callable(remember):  # for its lineage
+        remember(result)
     return result
 
 

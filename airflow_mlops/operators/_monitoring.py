@@ -13,6 +13,7 @@ from airflow_mlops.core.errors import PolicyError, UsageError
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import JSON, Check, Report, Status
 from airflow_mlops.core.settings import Policy
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MOST_CHECKS = 50
 """Checks that a task's result carries; the record in MLflow has all."""
 
 
-class MonitoringOperator(BaseOperator):
+class MonitoringOperator(TellsLineage, BaseOperator):
     """A task that looks at one model."""
 
     model_name: str

@@ -21,6 +21,7 @@ from airflow_mlops.operators._child import Limits, stop
 from airflow_mlops.operators._contenders import Asking, ask, onto_run
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._findings import SIMPLE, findings, places, simple_models
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_mlops.hooks.mlflow import MlflowHook
 
 
-class EvaluateModelOperator(BaseOperator):
+class EvaluateModelOperator(TellsLineage, BaseOperator):
     """Score a candidate, the champion and baselines on the same frozen rows; record figures, judge nothing.
 
     Each model runs in a process of its own with limits. A candidate or champion that can't be loaded, can't predict
@@ -327,7 +328,8 @@ class EvaluateModelOperator(BaseOperator):
             config=config,
         )
         if said["candidate"] is not None:
-            onto_run(self.hook, version, evaluation, said["candidate"], truth)
+            inputs = rows[list(features or _others(rows, self.target))]
+            onto_run(self.hook, version, evaluation, said["candidate"], truth, inputs)
         return evaluation
 
 

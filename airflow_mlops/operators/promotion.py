@@ -17,6 +17,7 @@ from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.exceptions import PromotionRefused
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._events import emit_once, with_model_outlet, without_event
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_mlops.hooks.mlflow import MlflowHook
 
 
-class _MovesChampion(BaseOperator):
+class _MovesChampion(TellsLineage, BaseOperator):
     """What promotion and rollback share: a model, its asset as outlet, and how an outcome ends the task."""
 
     ui_color = "#d7f0dd"

@@ -16,6 +16,7 @@ from airflow_mlops.core.results import JSON
 from airflow_mlops.core.scoring import not_finite, predict, require_scorable, scoring_key
 from airflow_mlops.exceptions import ScoringFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators._publication import Publication
 from airflow_mlops.operators.links import LINKS
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MISSING = ("fail", "skip")
 
 
-class ScoreBatchOperator(BaseOperator):
+class ScoreBatchOperator(TellsLineage, BaseOperator):
     """Score rows with a version of a model into one Parquet file, in bounded memory.
 
     The file has the kept columns, ``prediction``, and for a classifier ``score`` (the probability of the positive

@@ -18,6 +18,7 @@ from airflow_mlops.core.training import TrainingConfig, describe_model, fit, tra
 from airflow_mlops.exceptions import TrainingFailed
 from airflow_mlops.operators._code import code_version
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 TRAINED = "trained"
 
 
-class TrainModelOperator(BaseOperator):
+class TrainModelOperator(TellsLineage, BaseOperator):
     """Train a model on exactly these rows, once, into a registered version with the alias ``challenger``.
 
     The run in MLflow has the parameters, the figures of the fit, the dataset with its digest, the model with

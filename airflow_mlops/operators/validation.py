@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from airflow_mlops.core.validation import (
 )
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ MOST_CHECKS = 60
 """Checks in the XCom, those that did not pass first; the record in MLflow has all."""
 
 
-class ValidateDataOperator(BaseOperator):
+class ValidateDataOperator(TellsLineage, BaseOperator):
     """Judge rows by a suite of Great Expectations, by the environment they are for, and by a reference profile.
 
     Common expectations are counted where the rows are, in few queries and without importing Great Expectations; the
@@ -71,7 +73,8 @@ class ValidateDataOperator(BaseOperator):
     :param on_warning: notifiers, or functions of the context, that are called when warnings did not pass; the report
         is in the context as ``mlops_report``. One that raises is logged and does not fail the task.
     :param model_name: the model that the record belongs to. (templated)
-    :param mlflow_conn_id: the MLflow connection; ``None``: nothing is recorded. (templated)
+    :param mlflow_conn_id: the MLflow connection; ``None``: nothing is recorded. With the record go the whole report as
+        a page, ``report.html``, and the suite, ``suite.json``. (templated)
     :raises DataValidationFailed: not retried: a critical check did not pass, or the rows can't be read.
     :raises DatasetNotFound: retried: nothing is there yet.
     :raises MlflowUnavailable: retried.
@@ -134,7 +137,8 @@ class ValidateDataOperator(BaseOperator):
         if self.mlflow_conn_id and not self.model_name:
             raise UsageError("a record belongs to a model: mlflow_conn_id needs model_name")
         ref = data_of(self.data)
-        found, resolved = self._judge(ref, load(self._suite()))
+        suite = load(self._suite())
+        found, resolved = self._judge(ref, suite)
         result = publish(context, _result(found, resolved))
         if self.mlflow_conn_id:
             record = Record.of_report(
@@ -144,7 +148,7 @@ class ValidateDataOperator(BaseOperator):
                 at=time_of(context),
                 backfill=is_backfill(context),
             )
-            stored = self.hook.record(record, dag_run=run_of(context))
+            stored = self.hook.record(record, artifacts=_pages(found, suite), dag_run=run_of(context))
             result = publish(context, {**result, "record": {"run_id": stored.run_id, "key": stored.key}})
         text = found.summary(where="the task's XCom and its record in MLflow")
         self.log.log(20 if found.passed else 40, "%s", text)
@@ -242,6 +246,14 @@ class ValidateDataOperator(BaseOperator):
                 notify(cast("Context", {**context, "mlops_report": found.to_dict()}))
             except Exception:
                 self.log.exception("a notifier of on_warning failed; the validation stands")
+
+
+def _pages(found: Report, suite: Suite) -> dict[str, str | bytes]:
+    """What stays beside the record: the whole report as a page, and what was expected."""
+    from airflow_mlops.pages import report_page
+
+    expected = json.dumps(suite.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    return {"report.html": report_page(found.to_dict()), "suite.json": expected}
 
 
 def _result(found: Report, resolved: DatasetRef) -> dict[str, JSON]:
