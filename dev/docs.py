@@ -25,7 +25,7 @@ from airflow_mlops.provider_info import get_provider_info  # noqa: E402
 
 CORE = {
     "Rows": ("datasets", "profile"),
-    "Validation": ("validation",),
+    "Validation": ("validation", "leakage"),
     "Metrics": ("metrics",),
     "Gates": ("policies", "rules", "gates"),
     "Drift": ("drift_policy",),

