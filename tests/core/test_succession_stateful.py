@@ -1,13 +1,14 @@
 """A thousand seeded schedules of promotions, rollbacks, kills and failing calls, against a model of the protocol.
 
 A schedule is what a scheduler, a network and people do: tasks begin, go on by some operations, are killed between any
-two of them, find MLflow failing before or after an operation's effect, are retried, are cleared after they ended; clocks of
-workers differ. The model knows who may be champion and in which order; Airflow's part is the set of events.
+two of them, find MLflow failing before or after an operation's effect, are retried, are cleared after they ended;
+clocks of workers differ. The model knows who may be champion and in which order; Airflow's part is the set of events.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 import greenlet
@@ -71,6 +72,14 @@ class Promotions(RuleBasedStateMachine):
     def rolls_back(self, pin: bool, at: str) -> None:
         ask = RollbackRequest(model=MODEL, request=f"r{len(self.stage.actors)}", reason="AUC fell", pin=pin)
         self._task(lambda: rollback(self.registry, ask, at=at))
+
+    @rule(version=st.integers(0, 6), pinned=st.booleans())
+    def is_pinned(self, version: int, pinned: bool) -> None:
+        """By a person, in MLflow: also while it is being promoted."""
+        found = self.registry.known[str(version)]
+        self.registry.known[str(version)] = dataclasses.replace(
+            found, tags={**found.tags, "mlops.pinned": "leaks the label" if pinned else ""}
+        )
 
     @rule(who=st.integers(0, 9), length=st.sampled_from([1, 2, 5, 9, 14, 30]))
     def goes_on(self, who: int, length: int) -> None:
