@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_mlops.core.errors import DataError, ModelError
+from airflow_mlops.core.errors import DataError, ModelError, UsageError
 from airflow_mlops.core.evaluation import Contender, Evaluation
 from airflow_mlops.core.metrics import Metric
 from airflow_mlops.core.outputs import Outputs, Truth, classes_of, outputs_of
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from airflow_mlops.hooks.mlflow import MlflowHook
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,8 +207,13 @@ def _described(folder: Path) -> dict[str, Any]:
     return {"details": details, "features": tuple(columns), "positive": ours.get("positive")}
 
 
-def onto_run(hook: MlflowHook, version: ModelVersion, evaluation: Evaluation, said: Outputs, truth: Truth) -> None:
-    """Figures, the profile of the predictions and the calibration, onto the run that trained the candidate."""
+def onto_run(
+    hook: MlflowHook, version: ModelVersion, evaluation: Evaluation, said: Outputs, truth: Truth, inputs: pd.DataFrame
+) -> None:
+    """Figures, the profile of the predictions and the calibration, onto the run that trained the candidate.
+
+    :param inputs: what the candidate was asked with, a row for each of ``truth``.
+    """
     if not version.run_id:
         return
     from airflow_mlops.core.datasets import DatasetRef
@@ -220,6 +228,23 @@ def onto_run(hook: MlflowHook, version: ModelVersion, evaluation: Evaluation, sa
     p = said.values.get("probabilities")
     if truth.task == "binary" and p is not None and not unusable(p, "probabilities"):
         hook.log_json(version.run_id, "calibration.json", calibration_of(p.clip(0, 1), truth.y))
+    numbers = said.values.get("labels")
+    if truth.task == "regression" and numbers is not None:
+        _log_loss_calibration(hook, version, inputs, numbers, truth)
+
+
+def _log_loss_calibration(
+    hook: MlflowHook, version: ModelVersion, inputs: pd.DataFrame, said: Any, truth: Truth
+) -> None:
+    """What the loss of a regressor depends on, onto its run; too few rows, or a prediction that is none: nothing."""
+    from airflow_mlops.core.estimation_loss import loss_calibration_of
+
+    try:
+        kept = loss_calibration_of(inputs, said, truth.y)
+    except (DataError, UsageError) as error:
+        log.warning("no estimate of performance will be possible for %s: %s", version.label, error)
+        return
+    hook.log_json(version.run_id, "calibration.json", kept)
 
 
 def _predictions(said: Outputs, truth: Truth) -> pd.DataFrame:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from airflow_mlops.core.profile import Profile
 
+SKEW, DRIFT = "skew", "drift"
+"""What a report compares: serving with training, or a period with an earlier one."""
+
 MOST_COLUMNS = 50
 """Columns whose effect is logged as a metric of its own, the largest first."""
 
@@ -55,7 +58,8 @@ class CheckDriftOperator(MonitoringOperator):
     :param alias: (templated)
     :param reference: what the partition is compared with: ``training``, the profile of the training data; ``last:4``,
         the four partitions that were checked before, added up; ``before:365d``, the partition a year earlier. Where
-        this version has not seen those yet it is the training data; the report says which under ``compared_with``.
+        this version has not seen those yet it is the training data. The report says which under ``compared_with``, and
+        under ``comparison`` whether that is ``skew`` (serving against training) or ``drift`` (period against period).
         (templated)
     :param subject: what the batch is called in the ledger; empty: the run's partition key, else the data's name.
         (templated)
@@ -169,7 +173,12 @@ class CheckDriftOperator(MonitoringOperator):
             own = dataclasses.replace(policy, include=(), exclude=(), rule="any", new_columns="ignore")
             said, _, _ = self._compare(version, "predictions", data_of(self.predictions), own, subject)
             report = _joined(report, said)
-        details: dict[str, JSON] = {"version": version.version, "compared_with": compared, "subject": subject}
+        details: dict[str, JSON] = {
+            "version": version.version,
+            "compared_with": compared,
+            "comparison": SKEW if other is None else DRIFT,
+            "subject": subject,
+        }
         return dataclasses.replace(report, details={**report.details, **details}), resolved, profile
 
     def _compare(

@@ -67,7 +67,8 @@ class CheckPerformanceOperator(MonitoringOperator):
     :param minimum_coverage: in place of the policy's.
     :param slices: columns of the predictions: each of their values has realised figures with intervals of its own,
         which are held against the bounds as warnings. (templated)
-    :param estimate: whether to estimate from the calibration that was logged with the version.
+    :param estimate: whether to estimate from the calibration that was logged with the version; of a regressor the
+        predictions need its inputs beside them (``columns_to_keep`` when scoring).
     :param positive_label: of two classes the one that ``score`` is of; ``None``: as the version was trained.
         (templated)
     :param version: the version that predicted; empty: the one that ``predictions`` names, else ``alias``. (templated)
@@ -228,13 +229,15 @@ class CheckPerformanceOperator(MonitoringOperator):
             "metrics": digest([m.name for m in metrics]),
             "slices": digest(slices),
         }
+        calibration = self._calibration(version)
+        needed = list((calibration or {}).get("inputs") or ()) if self.estimate else []
         try:
             joined = join_labels(
                 ref,
                 data_of(self.labels) if self.labels is not None else None,
                 key=[self.key] if isinstance(self.key, str) else list(self.key),
                 target=target,
-                keep=("prediction", "score", "model_version", *slices),
+                keep=("prediction", "score", "model_version", *slices, *needed),
                 time_column=self.time_column,
                 due=due,
             )
@@ -249,7 +252,6 @@ class CheckPerformanceOperator(MonitoringOperator):
             observed, parts = {m.name: Figure(value=None, why=str(error)) for m in metrics}, {}
         except DataError as error:
             return unknown("performance", subject, "data", str(error), inputs, basis="none")
-        calibration = self._calibration(version)
         reference, errors = self._reference(version, calibration)
         return check_performance(
             policy,
@@ -321,13 +323,19 @@ class CheckPerformanceOperator(MonitoringOperator):
         self, joined: Joined, version: ModelVersion, calibration: Mapping[str, Any] | None, metrics: Sequence[Metric]
     ) -> dict[str, Figure]:
         from airflow_mlops.core.estimation import ESTIMATED
+        from airflow_mlops.core.estimation_loss import LOSSES, METHOD, estimate_loss
 
         rows = joined.predictions
-        wanted = [m.name for m in metrics if m.name in ESTIMATED]
-        if calibration is None or not wanted or "score" not in rows.columns or not len(rows):
+        by_loss = calibration is not None and calibration.get("method") == METHOD
+        wanted = [m.name for m in metrics if m.name in (LOSSES if by_loss else ESTIMATED)]
+        said = "prediction" if by_loss else "score"
+        if calibration is None or not wanted or said not in rows.columns or not len(rows):
             return {}
         try:
-            found = estimate(rows["score"].to_numpy(dtype=float), calibration, wanted)
+            numbers = rows[said].to_numpy(dtype=float)
+            found = (
+                estimate_loss(rows, numbers, calibration, wanted) if by_loss else estimate(numbers, calibration, wanted)
+            )
         except (MlopsError, ValueError, TypeError, KeyError) as error:
             self.log.warning("no estimate for %s: %s", version.label, error)
             return {name: Figure(value=None, why=str(error), estimated=True) for name in wanted}

@@ -58,9 +58,11 @@ def test_a_season_that_comes_back_is_drift_from_the_training_and_not_from_the_ye
     first = run_task(check(tmp_path, "2012-01", 1.0, reference="before:365d"), partition_key="2012-01")
     assert first["drift"] is True  # nothing is known of the year before that: the training data it is
     assert first["report"]["details"]["compared_with"].startswith("training profile (no such partition")
+    assert first["report"]["details"]["comparison"] == "skew"
     again = run_task(check(tmp_path, "2013-01", 1.0, reference="before:365d"), partition_key="2013-01")
     assert again["drift"] is False
     assert again["report"]["details"]["compared_with"] == "1 partition: 2012-01"
+    assert again["report"]["details"]["comparison"] == "drift"
     skew = run_task(check(tmp_path, "2013-01", 1.0), partition_key="2013-01")
     assert skew["drift"] is True and skew["report"]["details"]["compared_with"] == "training profile"
 

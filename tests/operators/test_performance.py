@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DatasetNotFound, UsageError
 from airflow_mlops.core.estimation import calibration_of
+from airflow_mlops.core.estimation_loss import loss_calibration_of
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import plain
 from airflow_mlops.engines.joins import join_labels
@@ -233,6 +234,34 @@ def test_numbers_are_judged_as_numbers(champion: str, run_task: TaskRunner, tmp_
     said = said.drop(columns="score").assign(prediction=labels["late"] + rng.normal(0, 1, len(labels)))
     result = run_task(check(write(tmp_path, said, labels), metrics=["mae"], policy={"bounds": {"mae": {"upper": 1.0}}}))
     assert result["status"] == "passed" and result["realised"]["mae"]["value"] == pytest.approx(0.8, abs=0.1)
+
+
+@pytest.mark.parametrize("inputs", ["kept", "lost"])
+def test_a_regressor_is_estimated_by_its_expected_loss(
+    champion: str, run_task: TaskRunner, tmp_path: Path, inputs: str
+) -> None:
+    def sold(seed: int, old: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        rng = np.random.default_rng(seed)
+        age = np.where(rng.random(3000) < old, 9.0, 3.0)
+        key = {"flight": np.arange(3000), "carrier": ["UA"] * 3000}
+        price = rng.normal(20 - age, np.where(age > 8, 4.0, 1.0))
+        return pd.DataFrame({**key, "age": age, "prediction": 20 - age}), pd.DataFrame({**key, "price": price})
+
+    said, labels = sold(0, 0.1)
+    kept = loss_calibration_of(said[["age"]], said["prediction"].to_numpy(), labels["price"].to_numpy())
+    MlflowHook().log_json(champion, "calibration.json", kept)
+    said, labels = sold(1, 0.9)
+    files = write(tmp_path, said if inputs == "kept" else said.drop(columns="age"), labels)
+    policy = {"bounds": {"mae": {"max_relative_drop": 0.3}}}
+    result = run_task(check({**files, "labels": None}, metrics=["mae"], policy=policy, target="price"))
+    assert result["basis"] == "estimated"
+    if inputs == "lost":  # what can't be estimated is an error that names the column, never fine
+        assert result["status"] == "error" and "age" in str(result["report"])
+        return
+    assert result["status"] == "failed"
+    truth = run_task(check(files, task_id="truth", metrics=["mae"], policy=policy, target="price"))
+    assert truth["basis"] == "realised" and truth["status"] == "failed"
+    assert result["estimated"]["mae"]["value"] == pytest.approx(truth["realised"]["mae"]["value"], rel=0.1)
 
 
 def test_the_join_keeps_each_due_prediction_once_and_only_with_its_own_label(tmp_path: Path) -> None:
