@@ -238,7 +238,8 @@ class Evaluation:
     :param rows: rows with a label: those that were scored.
     :param dropped: rows without one.
     :param leakage: what is known of leaks: ``features`` (how well each column alone tells the label), ``duplicates``
-        (share of the rows that are training rows too), ``time`` (when the rows begin).
+        (share of the rows that are training rows too), ``repeated`` (share that repeats another), ``time`` (when the
+        rows begin).
     :param importances: what each column does for the candidate: ``{"metric", "rows", "repeats", "features": [{"name",
         "mean", "std"}]}``, or the ``error`` why it is not known.
     :param config: digest of what was asked for: metrics, slices, seed, replicates.

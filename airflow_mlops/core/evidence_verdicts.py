@@ -10,6 +10,7 @@ from airflow_mlops.core.evaluation import Contender, Evaluation, Slice
 from airflow_mlops.core.judging import at_least, known, made, then_of, without_champion
 from airflow_mlops.core.policies import (
     Calibration,
+    EnoughRows,
     Fairness,
     GatePolicy,
     Latency,
@@ -19,6 +20,9 @@ from airflow_mlops.core.policies import (
     Size,
 )
 from airflow_mlops.core.results import Check, Status, finite
+
+FEWEST_CALLS = 20
+"""Of fewer the slowest twentieth is no call at all."""
 
 
 def _signature(evaluation: Evaluation, policy: GatePolicy, rule: SignatureCompatible) -> Iterable[Check]:
@@ -58,6 +62,10 @@ def _latency(evaluation: Evaluation, policy: GatePolicy, rule: Latency) -> Itera
     measured = evaluation.candidate.details.get("latency_ms")
     seen = measured if isinstance(measured, Mapping) else {}
     limits = {"p95": rule.p95_ms, "p50": rule.p50_ms}
+    calls = finite(seen.get("calls")) if "calls" in seen else FEWEST_CALLS
+    if rule.p95_ms is not None and seen and (calls is None or calls < FEWEST_CALLS):
+        why = f"{seen.get('calls')} calls have no 95th percentile, {FEWEST_CALLS} are needed: raise latency_calls"
+        return [made(rule.name, Status.INSUFFICIENT, why, subject="p95")]
     return [_limit(rule.name, k, seen.get(k), most, "ms") for k, most in limits.items() if most is not None]
 
 
@@ -112,6 +120,33 @@ def _no_leakage(evaluation: Evaluation, policy: GatePolicy, rule: NoLeakage) -> 
         checks.append(_duplicates(rule, evaluation.leakage.get("duplicates"), rule.max_duplicates))
     if rule.time_order:
         checks.append(_time_order(rule, evaluation))
+    if rule.max_repeated is not None:
+        checks.append(_repeated(rule, evaluation.leakage.get("repeated"), rule.max_repeated))
+    return checks
+
+
+def _repeated(rule: NoLeakage, seen: Any, most: float) -> Check:
+    share = finite(seen.get("share")) if isinstance(seen, Mapping) else None
+    expected = f"share of rows that repeat another <= {most:g}"
+    if share is None or not 0 <= share <= 1:
+        return made(rule.name, Status.ERROR, "repeated rows were not counted", subject="repeated", expected=expected)
+    status = Status.PASSED if at_least(-share, -most) else Status.FAILED
+    message = f"{share:.3g} of the rows repeat another of them, at most {most:g} is allowed"
+    return made(rule.name, status, message, subject="repeated", observed=share, expected=expected)
+
+
+def _enough_rows(evaluation: Evaluation, policy: GatePolicy, rule: EnoughRows) -> Iterable[Check]:
+    rows, without = evaluation.rows, evaluation.dropped
+    status = Status.PASSED if rows >= rule.min_rows else Status.INSUFFICIENT
+    expected = f"rows >= {rule.min_rows}"
+    message = f"{rows} rows judged it, at least {rule.min_rows} are needed"
+    checks = [made(rule.name, status, message, subject="rows", observed=rows, expected=expected)]
+    if rule.max_unlabelled is not None:
+        share = without / (rows + without) if rows + without else 1.0
+        status = Status.PASSED if at_least(-share, -rule.max_unlabelled) else Status.FAILED
+        message = f"{without} of {rows + without} rows have no label, at most {rule.max_unlabelled:g} may"
+        expected = f"share without a label <= {rule.max_unlabelled:g}"
+        checks.append(made(rule.name, status, message, subject="unlabelled", observed=share, expected=expected))
     return checks
 
 
@@ -263,6 +298,7 @@ def _alike(rule: Fairness, subject: str, rates: Mapping[str, float]) -> Check:
 
 EVIDENCE_JUDGES: Mapping[type, Callable[[Evaluation, GatePolicy, Any], Iterable[Check]]] = {
     Calibration: _calibration,
+    EnoughRows: _enough_rows,
     Fairness: _fairness,
     Latency: _latency,
     NoLeakage: _no_leakage,

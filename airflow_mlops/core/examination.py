@@ -126,6 +126,19 @@ def digests_of(rows: pd.DataFrame) -> Array:
     return pd.util.hash_pandas_object(frame, index=False).to_numpy()
 
 
+def repeated(rows: pd.DataFrame) -> dict[str, JSON]:
+    """How many rows say in all of their columns what an earlier one says: ``{"rows", "share"}``.
+
+    >>> import pandas as pd
+    >>> repeated(pd.DataFrame({"x": [1, 2, 1, 1], "y": ["a", "a", "a", None]}))
+    {'rows': 4, 'share': 0.25}
+    """
+    import numpy as np
+
+    distinct = len(np.unique(digests_of(rows)))
+    return {"rows": len(rows), "share": (len(rows) - distinct) / len(rows) if len(rows) else 0.0}
+
+
 def parity(whole: Outputs, again: Outputs, places: Sequence[int]) -> dict[str, JSON]:
     """How far what a model says of some rows alone, loaded again, is from what it said of them among all.
 

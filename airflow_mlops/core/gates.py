@@ -10,6 +10,7 @@ positive is better whatever the metric's direction:
 - ``calibration``: the calibration error, or with a confidence the upper end of what resampling makes of it, is small.
 - ``fairness``: a rate (selection, true positives, false positives) differs little between groups.
 - ``prediction_parity``, ``no_leakage``, ``signature_compatible``, ``latency``, ``size``: of the model and its rows.
+- ``enough_rows``: as many rows judged it as were meant to, and most of them had a label.
 - ``any_of``: an exception with a name: one alternative that passes whole is enough; ``all_of`` makes one of several.
 
 What is not known is never a pass: a metric or slice that is missing, a figure that is not finite or impossible, a
@@ -33,6 +34,7 @@ from airflow_mlops.core.policies import (
     BeatsBaseline,
     BeatsChampion,
     Calibration,
+    EnoughRows,
     Fairness,
     Function,
     GatePolicy,
@@ -53,6 +55,7 @@ __all__ = [
     "BeatsBaseline",
     "BeatsChampion",
     "Calibration",
+    "EnoughRows",
     "Fairness",
     "Function",
     "GatePolicy",

@@ -8,6 +8,7 @@ column of probabilities of the positive class, or a matrix with a column per cla
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 BASELINES = ("prior",)
 """Models without features: ``prior`` says the shares of the classes, or the mean of the numbers, of these very rows."""
+
+OFF_BY = 1e-3
+"""Probabilities in single precision add up to 1 within this."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,8 +154,11 @@ def features_of(model: Any, frame: pd.DataFrame, *, target: str, features: Seque
     """The columns the model takes: those asked for, else those it says it was fitted on, else all but the target.
 
     :raises SchemaMismatch: when the rows lack one of them.
+    :raises ModelError: when the label is among them: it would be told what it is asked.
     """
     names = list(features) or _known_features(model) or [c for c in frame.columns if c != target]
+    if target in names:
+        raise ModelError(f"the model takes the label {target!r} itself as a column: it can't be judged, or used")
     missing = [n for n in names if n not in frame.columns]
     if missing:
         raise SchemaMismatch(f"the model needs columns that the rows do not have: {missing[:10]}", missing=missing)
@@ -201,7 +208,14 @@ def _column(said: Any, n: int, *, number: bool = False) -> Any:
         values = values[:, 0]
     if values.ndim != 1 or len(values) != n:
         raise ModelError(f"the model gave predictions of shape {values.shape} for {n} rows")
-    return values.astype(float) if number else values
+    if not number:
+        return values
+    texts = values.dtype.kind not in "biufO" or (
+        values.dtype.kind == "O" and any(v is not None and not isinstance(v, numbers.Real) for v in values)
+    )
+    if texts:  # "1.5" would become a number here, and not where the predictions are used
+        raise ModelError(f"the model gave predictions of type {values.dtype}, not numbers: {values[:3].tolist()!s}")
+    return values.astype(float)
 
 
 def _classifier(model: Any, rows: pd.DataFrame, said: Any, truth: Truth) -> Outputs:
@@ -211,15 +225,22 @@ def _classifier(model: Any, rows: pd.DataFrame, said: Any, truth: Truth) -> Outp
     values: dict[str, Any] = {}
     missing: dict[str, str] = {}
     known = classes_of(model)
+    problem = ""
     if hasattr(model, "predict_proba") and known:
-        values["probabilities"] = _probabilities(model.predict_proba(rows), known, truth, n)
+        matrix = model.predict_proba(rows)
+        values["probabilities"] = _probabilities(matrix, known, truth, n)
+        problem = _no_probabilities(matrix)
     elif not known and (guess := _generic(said, truth, n)) is not None:
         values["probabilities"] = guess
+        problem = _no_probabilities(said)
         said = None
     p: Any = values.get("probabilities")
-    if p is None:
+    if problem:
+        del values["probabilities"]
+        missing |= {"probabilities": problem, "scores": problem}
+    elif p is None:
         missing["probabilities"] = "the model gives no probabilities"
-    if truth.task == "binary":
+    if truth.task == "binary" and not problem:
         if p is not None:
             values["scores"] = p
         elif hasattr(model, "decision_function") and known:
@@ -227,18 +248,39 @@ def _classifier(model: Any, rows: pd.DataFrame, said: Any, truth: Truth) -> Outp
             values["scores"] = sign * _column(model.decision_function(rows), n, number=True)
         else:
             missing["scores"] = "the model gives neither probabilities nor a decision function"
-    else:
+    elif not problem:
         missing["scores"] = "a score of the positive class needs two classes"
+    if said is None and problem:
+        missing["labels"] = problem
+        return Outputs(values=values, missing=missing)
     if said is None:
         values["labels"] = (p > 0.5).astype(int) if p.ndim == 1 else p.argmax(axis=1)
         return Outputs(values=values, missing=missing)
     index = {label: i for i, label in enumerate(truth.classes)}
     found = np.array([index.get(label, -1) for label in _column(said, n).tolist()])
+    if known and (found < 0).any():
+        strange = next(label for label in _column(said, n).tolist() if label not in index)
+        raise ModelError(f"the model predicts {strange!r}, which is none of its own classes {known[:10]}")
     if (found < 0).any():
         missing["labels"] = f"{int((found < 0).sum())} of {n} predicted labels are none of {list(truth.classes)[:10]}"
     else:
         values["labels"] = found
     return Outputs(values=values, missing=missing)
+
+
+def _no_probabilities(matrix: Any) -> str:
+    """Why a row of numbers a class is no distribution over the classes; empty where it is, or is not finite."""
+    import numpy as np
+
+    given = np.asarray(matrix, dtype=float)
+    if given.ndim != 2 or given.shape[1] < 2 or not np.isfinite(given).all():
+        return ""  # a single column says P(positive); what is not finite is counted where the figure is made
+    sums = given.sum(axis=1)
+    if np.abs(sums - 1).max(initial=0.0) > OFF_BY:
+        return f"the probabilities of a row add up to between {sums.min():.4g} and {sums.max():.4g}, not to 1"
+    if given.min() < -OFF_BY or given.max() > 1 + OFF_BY:
+        return f"probabilities lie between {given.min():g} and {given.max():g}, not within 0 and 1"
+    return ""
 
 
 def _probabilities(matrix: Any, known: Sequence[Any], truth: Truth, n: int) -> Any:
@@ -263,12 +305,22 @@ def _generic(said: Any, truth: Truth, n: int) -> Any:
     if values.dtype.kind != "f":
         return None
     if values.ndim == 2 and values.shape == (n, len(truth.classes)) and len(truth.classes) > 1:
-        return values[:, 1] if truth.task == "binary" else values
+        # Named columns say which class each is; without names they are in the order that classes sort in, as every
+        # library has them, and not in that of the truth, where the positive class is the last.
+        named = [str(c) for c in said.columns] if hasattr(said, "columns") else []
+        order = _ordered(set(truth.classes), None, "")
+        if set(named) == {str(c) for c in truth.classes}:
+            return _probabilities(values, named, _as_text(truth), n)
+        return _probabilities(values, order, truth, n)
     values = _column(values, n)
     labels = {c for c in truth.classes if isinstance(c, int | float)}
     if truth.task != "binary" or set(np.unique(values).tolist()) <= labels:
         return None
     return values
+
+
+def _as_text(truth: Truth) -> Truth:
+    return dataclasses.replace(truth, classes=tuple(map(str, truth.classes)))
 
 
 def baseline_of(name: str, truth: Truth) -> Outputs:

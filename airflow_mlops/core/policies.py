@@ -27,6 +27,7 @@ from airflow_mlops.core.rules import (
     BeatsBaseline,
     BeatsChampion,
     Calibration,
+    EnoughRows,
     Fairness,
     Function,
     Latency,
@@ -38,6 +39,7 @@ from airflow_mlops.core.rules import (
     Slices,
     Value,
 )
+from airflow_mlops.core.strict_yaml import read_yaml
 
 __all__ = [
     "CHECKS",
@@ -49,6 +51,7 @@ __all__ = [
     "BeatsBaseline",
     "BeatsChampion",
     "Calibration",
+    "EnoughRows",
     "Fairness",
     "Function",
     "GatePolicy",
@@ -121,7 +124,7 @@ CHECKS: Mapping[str, type[Rule]] = {
     c.name: c
     for c in (
         *(Value, BeatsChampion, BeatsBaseline, Slices, Fairness, Calibration),
-        *(SignatureCompatible, PredictionParity, NoLeakage, Latency, Size, Function),
+        *(SignatureCompatible, PredictionParity, NoLeakage, EnoughRows, Latency, Size, Function),
         *(AnyOf, AllOf),
     )
 }
@@ -227,7 +230,7 @@ class GatePolicy:
         import yaml
 
         try:
-            content = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            content = read_yaml(Path(value).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as e:  # no path at all (a null byte), no text
             raise PolicyError(f"the policy {str(value)!r} can't be read: {e}") from e
         if not isinstance(content, Mapping):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from airflow_mlops.core.errors import PolicyError, UnknownName
 from airflow_mlops.core.fingerprint import describe_trainer, module_name
+from airflow_mlops.core.metrics import METRICS
 from airflow_mlops.core.results import JSON, digest, finite, plain
 
 ON_INSUFFICIENT = ("reject", "require_approval", "skip")
@@ -37,6 +38,30 @@ class Rule:
         if at_least_one and all(getattr(self, n) is None for n in names):
             raise PolicyError(f"{self.name} has no threshold: give {' or '.join(names)}")
 
+    def _shares(self, *names: str) -> None:
+        """A bound on a share beyond 0 to 1 is a percentage by mistake, and could never fail."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise PolicyError(f"{self.name}: {name} is a share from 0 to 1 (0.05 is 5 %), got {value!r}")
+
+    def _bounding(self, metric: str) -> None:
+        """A bound that no figure of the metric can miss is a mistake of its author, and no bound."""
+        known = METRICS.get(metric)
+        if known is None:
+            return
+        spread = known.high - known.low
+        for name, vain in (
+            ("lower", lambda v: v < known.low),
+            ("upper", lambda v: v > known.high),
+            ("min_absolute", lambda v: v < -spread),
+            ("margin", lambda v: v > spread),
+        ):
+            value = getattr(self, name, None)
+            if value is not None and vain(value):
+                within = f"{metric} lies within {known.low:g} and {known.high:g}"
+                raise PolicyError(f"{self.name}: {name} {value!r} bounds nothing, {within}")
+
     def _text(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
@@ -54,11 +79,15 @@ class Rule:
             raise UnknownName("direction of a metric", better, ("higher", "lower"))
 
     def _enough(self) -> None:
-        rows, then = getattr(self, "min_rows", None), getattr(self, "on_insufficient", None)
-        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
-            raise PolicyError(f"{self.name}: min_rows must be a number of at least 1, got {rows!r}")
+        self._at_least_one_row()
+        then = getattr(self, "on_insufficient", None)
         if then not in ON_INSUFFICIENT:
             raise UnknownName("on_insufficient", then, ON_INSUFFICIENT)
+
+    def _at_least_one_row(self) -> None:
+        rows = getattr(self, "min_rows", None)
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+            raise PolicyError(f"{self.name}: min_rows must be a number of at least 1, got {rows!r}")
 
     def _ordered(self) -> None:
         lower, upper = getattr(self, "lower", None), getattr(self, "upper", None)
@@ -92,6 +121,7 @@ class Value(Rule):
         self._thresholds("lower", "upper")
         self._ordered()
         self._direction()
+        self._bounding(self.metric)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +152,10 @@ class BeatsChampion(Rule):
         self._confidence()
         if self.margin is not None and self.confidence is None:
             raise PolicyError("beats_champion: margin needs confidence; without one say min_absolute=-margin")
+        if self.min_relative is not None and self.min_relative <= -1:
+            share = f"a share of the champion's figure (-0.05: 5 % worse), got {self.min_relative!r}"
+            raise PolicyError(f"beats_champion: min_relative is above -1, {share}")
+        self._bounding(self.metric)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +210,15 @@ class Slices(Rule):
         values: Any = self.values
         if isinstance(values, str | bytes) or not isinstance(values, Sequence):
             raise PolicyError(f"slices: values must be a list, got {values!r}")
+        if any(v is None or isinstance(v, bool) for v in values):
+            raise PolicyError(f"slices: values are text, quote them in YAML (no is a truth value), got {values!r}")
         object.__setattr__(self, "values", tuple(map(str, values)))
         self._text("metric", "by")
         self._thresholds("lower", "upper", "min_absolute")
         self._ordered()
         self._confidence()
         self._enough()
+        self._bounding(self.metric)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,6 +286,7 @@ class Calibration(Rule):
         self._confidence()
         if self.metric not in CALIBRATIONS:
             raise UnknownName("measure of calibration", self.metric, CALIBRATIONS)
+        self._bounding(self.metric)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,17 +313,40 @@ class NoLeakage(Rule):
         classes, share of the variance of a number, 0 to 1; ``None``: not asked.
     :param max_duplicates: share of the rows that are among the training rows as well, 0 to 1; ``None``: not asked.
     :param time_order: the rows begin after the newest data that the candidate saw.
+    :param max_repeated: share of the rows that say again what another of them says in all of their columns, 0 to 1:
+        a row that is there a thousand times is not a thousand rows of evidence; ``None``: not asked.
     """
 
     name: ClassVar[str] = "no_leakage"
     max_single_feature: float | None = 0.99
     max_duplicates: float | None = None
     time_order: bool = False
+    max_repeated: float | None = None
 
     def __post_init__(self) -> None:
-        self._thresholds("max_single_feature", "max_duplicates", at_least_one=not self.time_order)
+        asked = ("max_single_feature", "max_duplicates", "max_repeated")
+        self._thresholds(*asked, at_least_one=not self.time_order)
+        self._shares(*asked)
         if not isinstance(self.time_order, bool):
             raise PolicyError(f"no_leakage: time_order must be true or false, got {self.time_order!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnoughRows(Rule):
+    """As many rows judged the model as were meant to: a join that lost the labels leaves a figure of very few.
+
+    :param min_rows: rows with a label, at least 1.
+    :param max_unlabelled: share of the rows that had none and were left out, 0 to 1; ``None``: not asked.
+    """
+
+    name: ClassVar[str] = "enough_rows"
+    min_rows: int
+    max_unlabelled: float | None = None
+
+    def __post_init__(self) -> None:
+        self._at_least_one_row()
+        self._thresholds("max_unlabelled", at_least_one=False)
+        self._shares("max_unlabelled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,6 +372,7 @@ class Fairness(Rule):
     def __post_init__(self) -> None:
         self._text("by")
         self._thresholds("max_difference", "min_ratio")
+        self._shares("max_difference", "min_ratio")
         self._enough()
         if self.metric not in RATES:
             raise UnknownName("rate", self.metric, RATES)

@@ -53,9 +53,9 @@ def findings(
     :param training: the candidate's training rows; ``None``: not compared.
     :raises SchemaMismatch: when the training rows lack a column.
     """
-    from airflow_mlops.core.examination import single_features
+    from airflow_mlops.core.examination import repeated, single_features
 
-    found: dict[str, JSON] = {}
+    found: dict[str, JSON] = {"repeated": repeated(rows)}
     if features:
         found["features"] = single_features(rows[list(features)], truth)
     if time_column:

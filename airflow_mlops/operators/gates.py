@@ -17,6 +17,7 @@ from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, Decision
 from airflow_mlops.exceptions import GateRejected
 from airflow_mlops.operators._context import is_backfill, publish, run_of, time_of
+from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,12 +45,14 @@ class GateOperator(BaseOperator, BranchMixIn):
     :param pass_task_ids: where to go on a pass, with ``branch``.
     :param reject_task_ids: where to go on a rejection, with ``branch``; empty: nowhere.
     :param mlflow_conn_id: the MLflow connection. (templated)
-    :raises GateRejected: not retried: a rejection with ``fail``, or a policy or evaluation that can't be judged by.
+    :raises GateRejected: not retried: a rejection with ``fail``, or a policy or evaluation that can't be judged by,
+        such as one that differs from its record in MLflow.
     :raises MlflowUnavailable: retried.
     """
 
     template_fields: Sequence[str] = ("evaluation", "policy", "model_name", "mlflow_conn_id")
     ui_color = "#fbe8c8"
+    operator_extra_links = LINKS
     inherits_from_skipmixin = True
 
     def __init__(
@@ -113,6 +116,7 @@ class GateOperator(BaseOperator, BranchMixIn):
         evaluation = Evaluation.from_dict(self.evaluation)
         if self.model_name and evaluation.model_name != self.model_name:
             raise UsageError(f"this is an evaluation of {evaluation.model_name!r}, not of {self.model_name!r}")
+        self._as_recorded(evaluation)
         judged = judge(evaluation, policy, dag_run=run_of(context))
         page = verdict_markdown(judged)
         candidate = evaluation.candidate.version
@@ -123,12 +127,35 @@ class GateOperator(BaseOperator, BranchMixIn):
         )
         stored = Decision.from_dict(record.body)
         if stored.decision != judged.decision:
+            if stored.decision != REJECT:
+                # Rules or a function of the author changed since: what they would not let through now stays out.
+                raise UsageError(
+                    f"the record {stored.key} of these inputs says {stored.decision!r}, judged now it is "
+                    f"{judged.decision!r}: evaluate again, with another seed or newer rows"
+                )
             self.log.warning("the record of these inputs says %r: that stands", stored.decision)
             page = verdict_markdown(stored)
         if candidate and not is_backfill(context):
             tags = {"gate": stored.key, "gate_outcome": stored.decision}
             self.hook.tag_version(evaluation.model_name, candidate, tags)
         return stored, page
+
+    def _as_recorded(self, evaluation: Evaluation) -> None:
+        """What came through XCom is what the evaluation wrote into the ledger, to the last figure.
+
+        :raises UsageError: when it is not. One that no ``EvaluateModelOperator`` made has no record to differ from.
+        """
+        key = str(evaluation.record.get("key") or "")
+        if not key and not evaluation.config:
+            return
+        record = self.hook.find_record(evaluation.model_name, "evaluation", key) if key else None
+        if record is None:
+            raise UsageError(f"the ledger has no evaluation {key!r} of {evaluation.model_name!r}: run it again")
+        if Evaluation.from_dict(record.body).digest != evaluation.digest:
+            raise UsageError(
+                f"this is not the evaluation {key!r} as it was recorded (run {record.run_id}): something changed it "
+                "on its way; run the evaluation again"
+            )
 
 
 def _ids(value: str | Sequence[str]) -> list[str] | None:

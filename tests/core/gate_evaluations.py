@@ -82,6 +82,7 @@ def evaluation_of(given: dict[str, Any]) -> Evaluation:
         slices=slices,
         leakage=given.get("leakage", {}),
         rows=1000,
+        dropped=given.get("dropped", 0),
         data={"uri": "holdout.parquet", "digest": "e" * 32},
     )
 

@@ -32,7 +32,7 @@ bounds = st.none() | st.floats(-2, 2, allow_nan=False)
 
 @st.composite
 def change_checks(draw: Any) -> BeatsChampion:
-    absolute, relative = draw(bounds), draw(bounds)
+    absolute, relative = draw(bounds), draw(st.none() | st.floats(-0.99, 2, allow_nan=False))
     confidence = draw(st.sampled_from([None, 0.8, 0.9, 0.95]))
     if absolute is relative is confidence is None:
         absolute = 0.0

@@ -22,6 +22,7 @@ from airflow_mlops.core.gates import (
     BeatsBaseline,
     BeatsChampion,
     Calibration,
+    EnoughRows,
     Fairness,
     Function,
     GatePolicy,
@@ -128,7 +129,8 @@ def test_every_check_has_a_judge_and_survives_json(tmp_path: Path) -> None:
             Size(max_bytes=1e6),
             Calibration(upper=0.1, metric="brier", confidence=0.9),
             PredictionParity(max_difference=0.0),
-            NoLeakage(max_duplicates=0.1, time_order=True),
+            NoLeakage(max_duplicates=0.1, time_order=True, max_repeated=0.5),
+            EnoughRows(min_rows=100, max_unlabelled=0.1),
             Fairness("selection_rate", by="carrier", min_ratio=0.8),
             AnyOf("calm", [Latency(p95_ms=1), AllOf([Size(max_bytes=1), Value("mcc", lower=0.1)])]),
             Function("builtins:bool"),
@@ -153,6 +155,36 @@ def test_a_policy_file_that_is_none(tmp_path: Path, content: str) -> None:
         GatePolicy.of(path)
     with pytest.raises(PolicyError, match="can't be read"):
         GatePolicy.of(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "checks: [{value: {metric: roc_auc, lower: 0.9, lower: 0.1}}]",
+        "checks: [{value: {metric: roc_auc, lower: 0.9}}]\nchecks: [{value: {metric: roc_auc, lower: 0.1}}]",
+        '{"checks": [{"size": {"max_bytes": 1, "max_bytes": 1e9}}]}',
+    ],
+)
+def test_of_two_bounds_under_one_key_none_is_taken(tmp_path: Path, content: str) -> None:
+    """YAML's usual reader takes the last one: the stricter bound above it would be gone without a word."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(content)
+    with pytest.raises(PolicyError, match="is there twice"):
+        GatePolicy.of(path)
+
+
+@pytest.mark.parametrize("bound", [True, "0.6", [0.6], float("nan"), 10**400, {"value": 0.6}])
+def test_a_bound_that_is_no_number_is_no_bound(bound: Any) -> None:
+    for check in (
+        {"value": {"metric": "roc_auc", "lower": bound}},
+        {"beats_champion": {"metric": "roc_auc", "min_absolute": bound}},
+        {"beats_champion": {"metric": "roc_auc", "confidence": bound}},
+        {"enough_rows": {"min_rows": 10, "max_unlabelled": bound}},
+        {"no_leakage": {"max_repeated": bound}},
+        {"latency": {"p95_ms": bound}},
+    ):
+        with pytest.raises(PolicyError):
+            GatePolicy(checks=[check])
 
 
 def test_the_evidence_is_what_a_promotion_needs() -> None:

@@ -19,9 +19,10 @@ from airflow_mlops.core.evaluation import Evaluation
 from airflow_mlops.core.gates import GatePolicy, Value, judge
 from airflow_mlops.core.metrics import metric
 from airflow_mlops.engines import engine_for
-from airflow_mlops.exceptions import EvaluationFailed, MlflowUnavailable
+from airflow_mlops.exceptions import EvaluationFailed, GateRejected, MlflowUnavailable
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.evaluation import EvaluateModelOperator
+from airflow_mlops.operators.gates import GateOperator
 from airflow_mlops.operators.training import TrainModelOperator
 
 
@@ -337,6 +338,23 @@ def test_a_model_that_takes_its_process_down_is_a_verdict_on_it(
     assert judge(evaluation, GatePolicy(checks=[Value("roc_auc", lower=0.0)])).decision == "reject"
 
 
+def test_a_model_is_never_told_the_label(train: Any, holdout: DatasetRef, run_task: Any) -> None:
+    told = train(features=["x"])
+    result = evaluate(run_task, told, holdout, metrics=["accuracy"], features=["x", "late"])
+    evaluation = Evaluation.from_dict(result)
+    assert "takes the label 'late' itself" in evaluation.candidate.error
+    assert judge(evaluation, GatePolicy(checks=[Value("accuracy", lower=0.0)])).decision == "reject"
+
+
+def test_the_gate_takes_an_evaluation_as_it_was_recorded(train: Any, holdout: DatasetRef, run_task: Any) -> None:
+    result = evaluate(run_task, train(), holdout, slices=["carrier"])
+    policy = GatePolicy(checks=[Value("roc_auc", lower=0.5)])
+    assert run_task(GateOperator(task_id="gate", evaluation=result, policy=policy))["decision"] == "pass"
+    result["metrics"][0]["candidate"] += 1e-6
+    with pytest.raises(GateRejected, match="as it was recorded"):
+        run_task(GateOperator(task_id="gate", evaluation=result, policy=policy))
+
+
 def test_what_else_is_found_out(train: Any, holdout: DatasetRef, tmp_path: Path, run_task: Any) -> None:
     rows = frame(400, 2).assign(day=pd.date_range("2013-05-01", periods=400, freq="h"))
     rows.iloc[:100, :4] = frame(400, 1).iloc[:100]  # rows that taught the candidate
@@ -352,6 +370,7 @@ def test_what_else_is_found_out(train: Any, holdout: DatasetRef, tmp_path: Path,
     assert evaluation.candidate.details["parity"] == {"rows": 100, "differing": 0, "max_difference": 0.0}
     assert [f["name"] for f in evaluation.importances["features"]] == ["x", "z"]
     assert evaluation.leakage["duplicates"] == {"rows": 400, "share": 0.25, "training": candidate["data"]["digest"]}
+    assert evaluation.leakage["repeated"] == {"rows": 400, "share": 0.0}
     assert evaluation.leakage["time"]["begins"].startswith("2013-05-01")
     assert set(evaluation.leakage["features"]["scores"]) == {"x", "z"}
     auc, accuracy = evaluation.figure("roc_auc"), evaluation.figure("accuracy")

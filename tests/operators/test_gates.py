@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_mlops.core.evaluation import Contender, Evaluation, Figure
-from airflow_mlops.core.gates import BeatsChampion, GatePolicy, Value
-from airflow_mlops.core.records import ModelVersion
+from airflow_mlops.core.gates import BeatsChampion, Function, GatePolicy, Value
+from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.core.results import Decision
 from airflow_mlops.exceptions import GateRejected, MlflowUnavailable
 from airflow_mlops.hooks.mlflow import MlflowHook
@@ -153,6 +155,40 @@ def test_what_can_not_be_judged_never_passes(
         run_task(gate(value, policy, **options))
     assert said in str(failed.value)
     assert run_task.last.xcoms["return_value"]["decision"] == "reject"
+
+
+def recorded(found: Evaluation) -> Evaluation:
+    """As ``EvaluateModelOperator`` leaves it: in the ledger, and with where it is."""
+    record = MlflowHook().record(
+        Record(kind="evaluation", model="flights", key="k1", outcome="scored", body=found.to_dict(), subject="1")
+    )
+    return dataclasses.replace(found, record={"run_id": record.run_id, "key": "k1"})
+
+
+def test_an_evaluation_that_was_changed_on_its_way_is_not_judged(version: ModelVersion, run_task: Any) -> None:
+    found = recorded(evaluation(candidate=0.60, config="abc"))
+    with pytest.raises(GateRejected, match=r"0\.6, not 0\.65 <= roc_auc"):
+        run_task(gate(found))
+    better = dataclasses.replace(found, metrics=evaluation(candidate=0.72).metrics)
+    champion = dataclasses.replace(found, champion=Contender(state="missing"))
+    for changed in (better, champion):
+        with pytest.raises(GateRejected, match="not the evaluation 'k1' as it was recorded"):
+            run_task(gate(changed))
+    for lost in ({}, {"key": "k2"}):  # what has a configuration was made by the operator, which records
+        with pytest.raises(GateRejected, match="the ledger has no evaluation"):
+            run_task(gate(dataclasses.replace(better, record=lost)))
+
+
+def test_a_pass_of_older_rules_does_not_stand_against_a_rejection(
+    version: ModelVersion, run_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decision's key is that of its inputs: after the rules, or what a function sees, became stricter."""
+    policy = GatePolicy(checks=[Function("holiday:no_release")])
+    monkeypatch.setitem(sys.modules, "holiday", types.SimpleNamespace(no_release=lambda found: True))
+    assert run_task(gate(evaluation(), policy))["decision"] == "pass"
+    monkeypatch.setitem(sys.modules, "holiday", types.SimpleNamespace(no_release=lambda found: False))
+    with pytest.raises(GateRejected, match="says 'pass', judged now it is 'reject'"):
+        run_task(gate(evaluation(), policy))
 
 
 def test_a_champion_that_is_broken_rejects(version: ModelVersion, run_task: Any) -> None:
