@@ -72,7 +72,7 @@ class Training(Models, Records, Registry):
                 run_name=f"training {record.key[:8]}",
             )
         run_id = run.info.run_id
-        artifacts = {PROFILES["training"]: json.dumps(profile.to_dict(), allow_nan=False)} if profile else {}
+        artifacts = _profile(profile) if profile else {}
         with self.failing(run_id):
             self._log_inputs(run_id, params, data)
             model = self.log_model(run_id, record.model, estimator, X=X, requirements=requirements, described=described)
@@ -215,3 +215,12 @@ class Training(Models, Records, Registry):
 def _model_name(name: str) -> str:
     """``name`` without the characters that MLflow refuses in the name of a logged model."""
     return "".join("_" if c in "/:.%\"'" else c for c in name)
+
+
+def _profile(profile: Profile) -> dict[str, str]:
+    """The profile as it is read again, and as a picture for people."""
+    from airflow_mlops.pages import profile_page
+
+    plain, path = profile.to_dict(), PROFILES["training"]
+    picture = f"{path.removesuffix('.json')}.html"
+    return {path: json.dumps(plain, allow_nan=False), picture: profile_page(plain)}

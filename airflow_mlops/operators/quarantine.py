@@ -14,6 +14,7 @@ from airflow_mlops.core.results import JSON, Check, Severity, Status, digest, fi
 from airflow_mlops.core.validation import not_empty, report
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators._context import data_of, publish
+from airflow_mlops.operators.links import ReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,6 +50,7 @@ class QuarantineDataOperator(BaseOperator):
     :raises DatasetNotFound: retried: nothing is there yet.
     """
 
+    operator_extra_links = (ReportLink(),)
     template_fields: Sequence[str] = ("data", "suite", "quarantine", "good", "conn_id")
 
     def __init__(

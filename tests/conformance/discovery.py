@@ -35,6 +35,7 @@ EXAMPLES: dict[str, Any] = {
     "policy": {},
     "predictions": {"uri": "scores/2013-05.parquet"},
     "python_callable": len,
+    "quarantine": "quarantine/2013-05.parquet",
     "reason": "because",
     "suite": {"expectations": []},
     "target": "late",

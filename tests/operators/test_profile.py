@@ -35,3 +35,14 @@ def test_a_reference_that_is_no_profile_is_refused(run_task, tmp_path: Path) -> 
     for reference in ("a.parquet", {"version": 9, "columns": [], "rows": 1}):
         with pytest.raises(UsageError, match="profile"):
             run_task(ProfileDataOperator(task_id="p", data=str(tmp_path / "a.parquet"), reference=reference))
+
+
+def test_the_picture_is_one_file_that_loads_nothing(run_task, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, None] * 50, "<script>": ["a", "b", "c"] * 50})
+    frame.to_parquet(tmp_path / "a.parquet", index=False)
+    target = tmp_path / "pages" / "profile.html"
+    run_task(ProfileDataOperator(task_id="p", data=str(tmp_path / "a.parquet"), page=str(target)))
+    text = target.read_text(encoding="utf-8")
+    assert text.count("<svg") >= 2 and "50" in text  # a chart a column, and the nulls
+    assert not any(word in text for word in ("<script>", "src=", "<link", "@import"))
+    assert [p.name for p in target.parent.iterdir()] == ["profile.html"]

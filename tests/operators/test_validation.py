@@ -162,6 +162,10 @@ def test_the_record_is_in_mlflow_before_the_failure_and_once(run_task, data: str
     (record,) = MlflowHook().history("flights")
     assert (record.kind, record.outcome) == ("validation", "failed")
     assert run_task.last.xcoms["return_value"]["record"]["key"] == record.key
+    folder = next(mlflow_local.rglob("report.html")).parent
+    page, suite = (folder / name for name in ("report.html", "suite.json"))
+    assert "1 of 4 rows do not hold" in page.read_text() and "<script" not in page.read_text()
+    assert json.loads(suite.read_text())["expectations"][0]["type"] == FAILS["type"]
     with pytest.raises(UsageError, match="model_name"):
         run_task(ValidateDataOperator(task_id="v", data=data, suite=[FAILS], mlflow_conn_id="mlflow_default"))
 
@@ -176,3 +180,16 @@ def test_a_suite_that_compiles_imports_no_great_expectations(data: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[True, False]", "[]"]
+
+
+def test_the_library_judges_in_a_process_without_a_main_file(data: str) -> None:
+    """PySpark, where it is installed, would take it for its own doctests and end it as if all were well."""
+    code = (
+        "from airflow_mlops.engines import engine_for\nfrom airflow_mlops.core.datasets import DatasetRef\n"
+        "from airflow_mlops.core.expectations import load\n"
+        f"ref = DatasetRef(uri={data!r})\n"
+        "suite = load([{'type': 'expect_column_values_to_be_increasing', 'kwargs': {'column': 'id'}}])\n"
+        "print([(o.success, o.judged_by) for o in engine_for(ref).judge(ref, suite.expectations)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[(True, 'great_expectations')]"]
