@@ -173,6 +173,8 @@ def test_the_outlets_of_the_author_stay(model: str) -> None:
     [
         ("nothing", "no_gate"),
         ("made up", "no_gate"),
+        ("other rows", "no_gate"),
+        ("another policy", "no_gate"),
         ("reject", "gate_rejected"),
         ("require_approval", "not_approved"),
         ("digest", "digest_differs"),
@@ -194,6 +196,9 @@ def test_a_refusal_is_published_recorded_and_changes_nothing(
         gate = None
     elif spoil == "made up":
         gate = {**gate, "inputs": {"evaluation": "mine"}}
+    elif spoil in ("other rows", "another policy"):
+        name = "evaluation" if spoil == "other rows" else "policy"
+        gate = {**gate, "inputs": {**gate["inputs"], name: "one that was never judged"}}
     elif spoil == "deleted":
         hook.get_conn().delete_model_version(model, new)
     elif spoil == "pinned":
