@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.retraining import DecideRetrainingOperator
 
 if TYPE_CHECKING:
+    from tests.kit.mlflow import MlflowServer
     from tests.kit.tasks import TaskRunner
 
 
@@ -136,6 +138,38 @@ def test_of_two_that_decide_at_once_one_trains(
     for thread in threads:
         thread.join()
     assert sorted(r["decision"] for r in results.values()) == ["keep", "retrain"]
+
+
+def test_of_two_that_decide_at_once_against_one_server_one_trains(
+    mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clients of a real server, each with the ledger read before either has written."""
+    hook = MlflowHook()
+    hook.ensure_model("raced")
+    hook.client.create_model_version("raced", "s3://models/raced", tags={"mlops.data_until": "2013-03"})
+    hook.set_alias("raced", "champion", "1")
+    barrier = threading.Barrier(2, timeout=60)
+    read = MlflowHook.history
+
+    def together(self: MlflowHook, *args: Any, **kwargs: Any) -> list[Record]:
+        found = read(self, *args, **kwargs)
+        barrier.wait()
+        return found
+
+    def one(run_id: str) -> Any:
+        context = {"dag_run": None, "ti": Ti(run_id), "partition_key": "2013-05"}
+        return decide(model_name="raced", reason="price list", task_id=run_id).execute(context)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(2) as both:
+        patch.setattr(MlflowHook, "history", together)
+        results = list(both.map(one, ("r1", "r2")))
+    assert sorted(r["decision"] for r in results) == ["keep", "retrain"]
+    written = MlflowHook().history("raced", kinds=("retraining",))  # a new client: what survives a restart
+    assert sorted(r.outcome for r in written) == ["keep", "retrain"]
+    late = decide(model_name="raced", reason="me too", task_id="r3").execute(  # type: ignore[arg-type]
+        {"dag_run": None, "ti": Ti("r3"), "partition_key": "2013-05"}
+    )
+    assert late["decision"] == "keep" and late["evidence"]["held_back_by"] == ["in_flight"]
 
 
 @dataclasses.dataclass
