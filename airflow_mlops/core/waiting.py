@@ -189,7 +189,7 @@ def _since(since: str) -> str:
 
 
 def _known(cls: type, value: Mapping[str, Any]) -> dict[str, Any]:
-    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    names = [f.name for f in dataclasses.fields(cls)]
     for key in value:
         if key not in names:
             raise UnknownName(f"{cls.__name__} field", key, names)

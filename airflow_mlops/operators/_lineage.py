@@ -28,7 +28,7 @@ class TellsLineage:
         """What the task published, for its lineage; also of a task that fails a moment later."""
         self._told_result = result
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Inputs and outputs with digests as versions, and what was checked as data quality assertions."""
         from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -38,7 +38,7 @@ class TellsLineage:
         inputs, outputs = lineage_of(kind, self._told_result or {}, arguments)
         return OperatorLineage(inputs=[_input(t) for t in inputs], outputs=[_output(t) for t in outputs])
 
-    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """The same: a verdict that failed the task is what lineage most wants to know."""
         return self.get_openlineage_facets_on_complete(task_instance)
 
@@ -104,7 +104,7 @@ def _named(told: Told) -> tuple[str, str]:
             from airflow.sdk import BaseHook
 
             connection = BaseHook.get_connection(ref.conn_id)
-            hook: Any = connection.get_hook()
+            hook: Any = connection.get_hook()  # type: ignore[no-untyped-call]
             info = hook.get_openlineage_database_info(connection)
             known = "." in ref.table or not ref.table
             schema = "" if known else str(hook.get_openlineage_default_schema() or "")
