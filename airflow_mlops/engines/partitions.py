@@ -96,7 +96,9 @@ def _date(text: str) -> dt.date | None:
 def _value(text: str, duck_type: str) -> Any:
     if text == NO_VALUE:
         return None
-    return {"BIGINT": int, "DATE": _date}.get(duck_type, str)(text)
+    if duck_type == "BIGINT":
+        return int(text)
+    return _date(text) if duck_type == "DATE" else text
 
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {

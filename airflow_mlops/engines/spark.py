@@ -207,7 +207,8 @@ def problem(error: Exception, about: str) -> MlopsError:
         return SourceUnavailable(f"{about}: Spark is gone: {said(error)}. Try again")
     # What happened first stands last, and Spark's own errors have a name in brackets.
     causes = re.findall(r"\[[A-Z_.]{6,}\][^\[]*", text) or re.findall(r"Caused by: \S+ [^\t]*?(?= at )", text) or [text]
+    cause = causes[-1].split(" at org.")[0][:300]
     return DataError(
-        f"{about} could not be read or counted by Spark: {causes[-1].split(' at org.')[0][:300]}. Is a file truncated, or has a row other "
+        f"{about} could not be read or counted by Spark: {cause}. Is a file truncated, or has a row other "
         "fields than the header?"
     )
