@@ -102,7 +102,7 @@ def at_version(label: str, history: Mapping[str, Sequence[Object]], version: str
     )
 
 
-class S3Files(AbstractFileSystem):  # type: ignore[misc]
+class S3Files(AbstractFileSystem):
     """Objects below one URI, as a file system that fsspec's users understand; read only.
 
     :param ref: the dataset; its connection says who asks, its version which objects.
