@@ -51,14 +51,11 @@ class Rule:
         if known is None:
             return
         spread = known.high - known.low
-        for name, vain in (
-            ("lower", lambda v: v < known.low),
-            ("upper", lambda v: v > known.high),
-            ("min_absolute", lambda v: v < -spread),
-            ("margin", lambda v: v > spread),
-        ):
+        low, high = known.low, known.high
+        edges = (("lower", -1, low), ("upper", 1, high), ("min_absolute", -1, -spread), ("margin", 1, spread))
+        for name, side, edge in edges:
             value = getattr(self, name, None)
-            if value is not None and vain(value):
+            if value is not None and side * value > side * edge:
                 within = f"{metric} lies within {known.low:g} and {known.high:g}"
                 raise PolicyError(f"{self.name}: {name} {value!r} bounds nothing, {within}")
 
