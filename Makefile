@@ -57,9 +57,6 @@ system: ## Debian's packages that the tests need, where they are missing
 screenshots: $(STAMP) system ## the pictures of the README, made anew in a real browser under a real Airflow
 	@$(BIN)/python dev/screenshots.py
 
-faults: $(STAMP) system ## every fault at every call of a promotion and a rollback, hundreds; FAULT_SEED=n for others
-	@FAULT_SCHEDULES=all $(RUN)pytest tests/faults -q --durations=5
-
 bench-%: $(STAMP) ## one of the benchmarks in dev/bench: figure, value, bound, ok or short
 	@$(RUN)python dev/bench/$*.py
 
