@@ -8,11 +8,15 @@ without a champion belong to the run of its oldest version.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.records import TAG, ModelVersion
 from airflow_mlops.hooks._base import HookBase, quoted
 from airflow_mlops.hooks._registry import Registry
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 PREFIX = f"{TAG}succession."
 
@@ -25,11 +29,9 @@ class Claims(Registry, HookBase):
 
         :return: name -> value; empty where nothing was written.
         """
-        version, run_id = self._seat(model, origin)
-        if run_id:
-            with self.translating():
-                params = self.client.get_run(run_id).data.params
-            return {k: v for k, v in params.items() if k.startswith(PREFIX)}
+        version, run = self._seat(model, origin)
+        if run is not None:
+            return {k: v for k, v in run.data.params.items() if k.startswith(PREFIX)}
         return {k: v for k, v in version.tags.items() if k.startswith(PREFIX)} if version else {}
 
     def write_once(self, model: str, origin: str, key: str, value: str) -> str:
@@ -38,11 +40,11 @@ class Claims(Registry, HookBase):
         :return: what ``key`` has now: ``value``, or what somebody else wrote first.
         :raises UsageError: when the model has no version to keep it beside.
         """
-        version, run_id = self._seat(model, origin)
-        if run_id:
+        version, run = self._seat(model, origin)
+        if run is not None:
             try:
                 with self.translating():
-                    self.client.log_param(run_id, key, value)
+                    self.client.log_param(run.info.run_id, key, value)
                 return value
             except UsageError:
                 stored = self.written(model, origin).get(key)
@@ -60,15 +62,16 @@ class Claims(Registry, HookBase):
         with self.absent_is_none():
             self.client.delete_run(run_id)
 
-    def _seat(self, model: str, origin: str) -> tuple[ModelVersion | None, str]:
+    def _seat(self, model: str, origin: str) -> tuple[ModelVersion | None, Run | None]:
         """The version beside which values are kept, and its run where it has one that can be written."""
         version = self.version(model, origin) if origin else self._oldest(model)
         if version is None or not version.run_id:
-            return version, ""
+            return version, None
         with self.absent_is_none():
-            if self.client.get_run(version.run_id).info.lifecycle_stage == "active":
-                return version, version.run_id
-        return version, ""
+            run = self.client.get_run(version.run_id)
+            if run.info.lifecycle_stage == "active":
+                return version, run
+        return version, None
 
     def _oldest(self, model: str) -> ModelVersion | None:
         with self.translating():
