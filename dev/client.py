@@ -63,7 +63,10 @@ class Client:
         url = f"{self.url}/api/v2/{path.lstrip('/')}"
         if query:
             url += "?" + urllib.parse.urlencode(query, doseq=True)
-        ask = lambda: request(url, method, json, self.token())  # noqa: E731
+
+        def ask() -> Any:
+            return request(url, method, json, self.token())
+
         return self.patiently(ask) if method == "GET" else ask()
 
     def patiently(self, ask: Callable[[], Any], patience: float = PATIENCE) -> Any:

@@ -1,11 +1,12 @@
 #!/bin/sh
-# What the tests need of the system beside Python: a browser. Does nothing when all is there; else installs it where
+# What the tests need of the system beside Python: a browser, and Java for Spark. Does nothing when all is there; else installs it where
 # it can (root, apt-get), else says in one line how. A line of NEEDS: Debian's package, and how its presence is told.
 set -eu
 
 NEEDS='
 chromium          command -v chromium
 fonts-dejavu-core test -d /usr/share/fonts/truetype/dejavu
+default-jre-headless command -v java
 '
 
 missing=$(printf '%s\n' "$NEEDS" | while read -r package check; do

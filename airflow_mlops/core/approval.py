@@ -33,6 +33,10 @@ ON_PASS = ("approve", "ask")
 TIMEOUT = "timeout"
 """Who decided when nobody answered."""
 
+FIELD = "approval_reason"
+"""The form's field for the person's words. Airflow fills a field with the DAG run's parameter of the same name, so that
+``reason`` would put what whoever started the run wrote into the mouth of who approves."""
+
 MOST = 500
 """Characters of a reason that are kept."""
 
@@ -102,7 +106,7 @@ class Answer:
             by="" if late else by,
             name=str(user.get("name") or "") if isinstance(user, Mapping) else "",
             at=at.isoformat() if hasattr(at, "isoformat") else str(at),
-            reason=str(said.get("reason") or "").strip()[:MOST] if isinstance(said, Mapping) else "",
+            reason=str(said.get(FIELD) or "").strip()[:MOST] if isinstance(said, Mapping) else "",
         )
 
 

@@ -91,7 +91,7 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
             defaults=approval.REJECTION,
             response_timeout=response_timeout,
             assigned_users=assigned_users,
-            params={**(kwargs.pop("params", None) or {}), "reason": why},
+            params={**(kwargs.pop("params", None) or {}), approval.FIELD: why},
             **kwargs,
         )
         self.execution_timeout = limit

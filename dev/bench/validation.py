@@ -65,7 +65,9 @@ def suite() -> list[dict[str, Any]]:
     """48 expectations, without arguments that the two would read differently."""
     numbers, texts = [f"x{i}" for i in range(1, 20)], [f"c{i}" for i in range(5)]
     names = [f"category {i}" for i in range(20)]
-    made = [("column_values_to_not_be_null", {"column": c}) for c in ("key", *numbers, *texts)]
+    made: list[tuple[str, dict[str, Any]]] = [
+        ("column_values_to_not_be_null", {"column": c}) for c in ("key", *numbers, *texts)
+    ]
     made += [("column_values_to_be_between", {"column": c, "min_value": -200, "max_value": 200}) for c in numbers[:13]]
     made += [("column_values_to_be_in_set", {"column": c, "value_set": names}) for c in texts[:4]]
     made += [("column_values_to_match_regex", {"column": c, "regex": "^category [0-9]+$"}) for c in texts[:4]]

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import TaskAwaitingInput
 
+from airflow_mlops.core.approval import FIELD
 from airflow_mlops.core.evaluation import Contender, Evaluation, Figure
 from airflow_mlops.exceptions import ApprovalRefused, PromotionRefused
 from airflow_mlops.hooks.mlflow import MlflowHook
@@ -81,7 +82,7 @@ def approve(gate: Any, task_id: str = "approve", **options: Any) -> ApproveModel
 def said(option: str = "Approve", by: str = "ada", reason: str = "", **more: Any) -> dict[str, Any]:
     """What Airflow resumes a task with."""
     user = {"id": by, "name": by.title()} if by else None
-    answer = {"chosen_options": [option], "params_input": {"reason": reason}, "responded_at": NOON, "timedout": False}
+    answer = {"chosen_options": [option], "params_input": {FIELD: reason}, "responded_at": NOON, "timedout": False}
     return {**answer, "responded_by_user": user, **more}
 
 
@@ -97,7 +98,7 @@ def test_the_form_shows_the_verdict_and_pins_what_it_is_about(world: World) -> N
     for shown in ("digest-of-1", "0.7", "roc\\_auc", "there is no champion", waiting.kwargs["shown"]["gate"]):
         assert shown in form.body
     assert [(u.id, u.name) for u in form.assigned_users] == [("ada", "ada"), ("7", "Bob")]
-    assert list(form.params) == ["reason"]
+    assert list(form.params) == [FIELD]
     assert waiting.timeout == dt.timedelta(days=7)
 
 

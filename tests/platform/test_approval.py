@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_mlops.core.approval import FIELD
 from dev.client import StackError
 from dev.stack import Stack
 
@@ -58,7 +59,7 @@ class Run:
         return form
 
     def answer(self, option: str, reason: str = "") -> None:
-        body = {"chosen_options": [option], "params_input": {"reason": reason}}
+        body = {"chosen_options": [option], "params_input": {FIELD: reason}}
         self.stack.patiently(lambda: self.stack.api("PATCH", self.path, body))
 
     def clear(self, *tasks: str) -> None:
