@@ -53,6 +53,8 @@ MADE: dict[str, dict[str, Any]] = {
     "RecordWatch": {"model": "late", "kind": "drift"},
     "Record": {"kind": "gate", "model": "late", "key": "k", "outcome": "pass"},
     "Report": {"kind": "gate"},
+    "RowsLook": {"at": 1.0, "rows": 2, "newest": "2013-05-01T00:00:00+00:00"},
+    "RowsWatch": {"data": {"uri": "data/*.parquet"}, "time_column": "at", "min_rows": 100},
 }
 """Arguments of the values that need some; what can be made without is made without."""
 
