@@ -1,4 +1,4 @@
-"""One Airflow and one browser for all of these tests."""
+"""One Airflow and one browser for the tests of a file; after it nothing of them is left for others."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 """Pictures of the last run; kept, not tracked."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def web() -> Iterator[Inbox]:
     with web_server() as inbox:
         yield inbox
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def post() -> Iterator[Inbox]:
     with mail_server() as inbox:
         yield inbox
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, web: Inbox, post: Inbox) -> Iterator[Any]:
     """Airflow with real components, and with connections to a chat and a mail server."""
     chat = {"conn_type": "http", "host": web.address[0], "port": web.address[1]}
@@ -46,13 +46,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, web: Inbox, post: Inbox) -> 
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with chromium() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ann(browser: Any, stack: Any) -> Person:
     """A person who has logged in."""
     shutil.rmtree(SHOTS, ignore_errors=True)

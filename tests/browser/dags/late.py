@@ -34,6 +34,7 @@ RETRIES = {"retries": 2, "retry_delay": dt.timedelta(seconds=1)}
     features=["x0", "x1"],
     requirements=["scikit-learn"],
     code_version="1",
+    data_until="{{ '2013-02' if params.get('rows') == 'month' else '2013-01' }}",
 )
 def train(X, y):
     from sklearn.linear_model import LogisticRegression
