@@ -6,6 +6,7 @@ arguments go to both runs. The exit code is 0 when both ended with 0.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent.parent / "tests"
 
-WHOLE_SYSTEMS = ("browser", "dags", "demo", "faults", "platform")
+WHOLE_SYSTEMS = ("dags", "demo", "faults", "platform", "browser")
 """Folders whose tests run a whole Airflow; everything else is the other run."""
 
 
@@ -29,6 +30,10 @@ def groups(tests: Path = TESTS) -> dict[str, list[str]]:
     }
 
 
+CLOSING = re.compile(r"(=+ )?(\d+ (failed|passed|skipped|errors?|warnings?|deselected)|no tests ran)\b.* in [\d.]+s")
+"""pytest's last line."""
+
+
 class Run:
     """One pytest process; its lines are printed as they come.
 
@@ -38,7 +43,7 @@ class Run:
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         self.name = name
-        self.last = ""
+        self.last = f"{name}: pytest did not come to its end"
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", "pytest", *arguments],
             stdout=subprocess.PIPE,
@@ -52,7 +57,8 @@ class Run:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             print(f"{self.name:>7} | {line}", end="", flush=True)
-            self.last = line.strip() or self.last
+            if CLOSING.match(line):  # what is printed after it is of the interpreter's end
+                self.last = line.strip()
 
     def ended(self) -> int:
         """Wait for it: its exit code."""

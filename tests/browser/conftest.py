@@ -34,6 +34,8 @@ def post() -> Iterator[Inbox]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, web: Inbox, post: Inbox) -> Iterator[Any]:
     """Airflow with real components, and with connections to a chat and a mail server."""
+    import airflow.settings  # noqa: F401 - this process keeps the settings of the tests, not those of the stack
+
     chat = {"conn_type": "http", "host": web.address[0], "port": web.address[1]}
     smtp = {"conn_type": "smtp", "host": post.address[0], "port": post.address[1]}
     smtp["extra"] = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org"}
