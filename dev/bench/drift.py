@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 REPO = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(REPO))
+sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
 from dev.bench._print import Figures  # noqa: E402
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(REPO))
+sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
 from dev.bench._peers import environment  # noqa: E402
 from dev.bench._print import Figures  # noqa: E402

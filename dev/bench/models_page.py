@@ -22,7 +22,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: its profile.py is not the library's
 
 from dev.bench._print import Figures
 

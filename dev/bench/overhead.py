@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO))
+sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
 from dev.bench._cases import CASES, World, write_files  # noqa: E402
 from dev.bench._print import Figures  # noqa: E402
