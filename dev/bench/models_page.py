@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[2])  # not this folder: its profile.py is not the library's
 
-from dev.bench._print import Figures
+from dev.bench._print import Figures  # noqa: E402
 
 MODELS = 2000
 
