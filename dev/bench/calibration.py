@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 REPO = Path(__file__).parent.parent.parent
-sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
+if __name__ == "__main__":
+    sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
 from airflow_mlops.core.drift import check_drift  # noqa: E402
 from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_cells, numeric_cells  # noqa: E402

@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 REPO = Path(__file__).parent.parent.parent
-sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
+if __name__ == "__main__":
+    sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
 from dev.bench._print import Figures  # noqa: E402
 
