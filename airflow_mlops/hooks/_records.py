@@ -25,6 +25,10 @@ BODY_FILE = "record.json"
 PAGE = 1000
 
 
+GRACE = 600
+"""Seconds within which a record that was begun is expected to be finished."""
+
+
 class Records(HookBase):
     """Writing and reading :class:`~airflow_mlops.core.records.Record`."""
 
@@ -109,6 +113,34 @@ class Records(HookBase):
             order=["attributes.start_time ASC"],
         )
         return found[0] if found else None
+
+    def first_begun(self, record: Record) -> Record:
+        """Of records that several tasks wrote at once under one key, the one that was begun first.
+
+        One that is still being written counts too: who began first and ends last would otherwise see itself as the
+        first, and be unseen by the others. Begun more than :data:`GRACE` before, it is what a killed task left.
+
+        :param record: one's own, as :meth:`record` returned it.
+        """
+        same = (
+            f"tags.`{TAG}model` = {quoted(record.model)} and tags.`{TAG}kind` = {quoted(record.kind)} "
+            f"and tags.`{TAG}key` = {quoted(record.key)} "
+            "and attributes.status != 'FAILED' and attributes.status != 'KILLED'"
+        )
+        with self.translating():
+            runs = list(
+                self.client.search_runs(
+                    [self.experiment_id(record.model)], same, max_results=PAGE, order_by=["attributes.start_time ASC"]
+                )
+            )
+        began = next((r.info.start_time for r in runs if r.info.run_id == record.run_id), 0)
+        alive = [r for r in runs if r.info.status == "FINISHED" or began - r.info.start_time <= GRACE * 1000]
+        first = min(alive, key=lambda r: (r.info.start_time, r.info.run_id), default=None)
+        if first is None or first.info.run_id == record.run_id:
+            return record
+        told = {name: first.data.tags.get(TAG + name, "") for name in ("dag_id", "run_id", "task_id")}
+        body = json.loads(first.data.tags.get(TAG + "body", "null")) or {**record.body, "dag_run": told}
+        return dataclasses.replace(record, body=body, run_id=first.info.run_id)
 
     def find_record_by_run(self, run_id: str) -> Record | None:
         """The record that an MLflow run is, or ``None`` when there is no such run or it is no record."""

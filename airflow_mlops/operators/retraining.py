@@ -219,7 +219,7 @@ class DecideRetrainingOperator(MonitoringOperator):
         if decision.decision != RETRAIN:
             return decision, record
         # Read again: of two that were written at the same moment, everybody sees the same one as the first.
-        first = self.hook.find_record(self.model_name, decision.kind, decision.key) or record
+        first = self.hook.first_begun(record)
         other = Decision.from_dict(first.body)
         if _same_task(other.dag_run, who):
             return other, first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.retraining import RetrainingPolicy
 from airflow_mlops.exceptions import MlflowUnavailable
+from airflow_mlops.hooks._records import record_tags
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.retraining import DecideRetrainingOperator
 
@@ -170,6 +172,30 @@ def test_of_two_that_decide_at_once_against_one_server_one_trains(
         {"dag_run": None, "ti": Ti("r3"), "partition_key": "2013-05"}
     )
     assert late["decision"] == "keep" and late["evidence"]["held_back_by"] == ["in_flight"]
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(1, "keep"), (3600, "retrain")])
+def test_who_began_first_counts_before_it_has_ended(
+    champion: MlflowHook, monkeypatch: pytest.MonkeyPatch, seconds: int, outcome: str
+) -> None:
+    """The other is between its first and its last write; what a killed task left an hour ago holds nobody up."""
+    write = MlflowHook.record
+
+    def behind(self: MlflowHook, record: Record, **kwargs: Any) -> Record:
+        if record.outcome == "retrain":
+            body = {
+                **record.body,
+                "dag_run": {"dag_id": "monitor", "run_id": "r0", "task_id": "decide", "map_index": -1},
+            }
+            tags = record_tags(dataclasses.replace(record, body=body), body["dag_run"])
+            began = int((time.time() - seconds) * 1000)
+            self.client.create_run(self.experiment_id(record.model), start_time=began, tags=tags)
+        return write(self, record, **kwargs)
+
+    monkeypatch.setattr(MlflowHook, "record", behind)
+    context = {"dag_run": None, "ti": Ti("r1"), "partition_key": "2013-05"}
+    result = decide(reason="price list").execute(context)  # type: ignore[arg-type]
+    assert result["decision"] == outcome
 
 
 @dataclasses.dataclass
