@@ -20,19 +20,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from airflow_mlops.core.errors import PolicyError, UnknownName
+from airflow_mlops.core.evidence_rules import Calibration, EnoughRows, Fairness, NoLeakage, PredictionParity
 from airflow_mlops.core.metrics import METRICS
 from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.core.rules import (
     ON_INSUFFICIENT,
     BeatsBaseline,
     BeatsChampion,
-    Calibration,
-    EnoughRows,
-    Fairness,
     Function,
     Latency,
-    NoLeakage,
-    PredictionParity,
     Rule,
     SignatureCompatible,
     Size,
