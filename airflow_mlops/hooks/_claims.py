@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.records import TAG, ModelVersion
 from airflow_mlops.hooks._base import HookBase, quoted
-from airflow_mlops.hooks._registry import Registry
+from airflow_mlops.hooks._registry import Registry, version_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -78,4 +78,4 @@ class Claims(Registry, HookBase):
             page = self.client.search_model_versions(
                 f"name = {quoted(model)}", max_results=1, order_by=["version_number ASC"]
             )
-        return self.version(model, page[0].version) if page else None
+        return version_of(page[0]) if page else None  # as found: its aliases are not asked for

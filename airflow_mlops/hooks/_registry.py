@@ -20,7 +20,7 @@ class Registry(HookBase):
         if not str(version).isdigit():
             raise UsageError(f"a version of {model!r} is a number, got {version!r}; for an alias use by_alias()")
         with self.absent_is_none():
-            return _version(self.client.get_model_version(model, str(version)))
+            return version_of(self.client.get_model_version(model, str(version)))
         return None
 
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
@@ -28,7 +28,7 @@ class Registry(HookBase):
         with self.absent_is_none():
             if alias not in _aliases(self.client.get_registered_model(model)):
                 return None
-            found = _version(self.client.get_model_version_by_alias(model, alias))
+            found = version_of(self.client.get_model_version_by_alias(model, alias))
             return dataclasses.replace(found, aliases=tuple(sorted({*found.aliases, alias})))
         return None
 
@@ -39,7 +39,7 @@ class Registry(HookBase):
             page = self.client.search_model_versions(
                 f"name = {quoted(model)}", max_results=limit, order_by=["version_number DESC"]
             )
-            return [_version(v, aliases) for v in page]
+            return [version_of(v, aliases) for v in page]
         return []
 
     def find_version(self, model: str, training_key: str) -> ModelVersion | None:
@@ -153,7 +153,7 @@ def _aliases(model: Any) -> dict[str, str]:
     return {str(a.alias): str(a.version) for a in raw}
 
 
-def _version(value: Any, aliases: Mapping[str, str] | None = None) -> ModelVersion:
+def version_of(value: Any, aliases: Mapping[str, str] | None = None) -> ModelVersion:
     """``aliases`` where MLflow's answer has none of its own: a search leaves them empty."""
     number = str(value.version)
     own = tuple(str(a) for a in value.aliases or ())
