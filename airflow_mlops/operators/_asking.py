@@ -7,8 +7,10 @@ the model had them, and gives back what was said.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 """Predictions of one row that are made before the timed ones."""
+
+NAMES_WITHIN = 1 << 20
+"""Bytes of a model's file that are looked through for the modules it needs."""
 
 METHODS = ("predict", "predict_proba", "decision_function")
 
@@ -144,6 +149,12 @@ def preload(files: Path) -> None:
     try:
         flavours = yaml.safe_load((files / "MLmodel").read_text(encoding="utf-8"))["flavors"]
         importlib.import_module("mlflow.sklearn" if "sklearn" in flavours else "mlflow.pyfunc")
+        if "sklearn" in flavours:  # the modules that its file names; their names come before their contents
+            with (files / flavours["sklearn"]["pickled_model"]).open("rb") as file:
+                named = set(re.findall(rb"sklearn(?:\.\w+)+", file.read(NAMES_WITHIN)))
+            for name in sorted(named):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name.decode())
     except Exception:  # the child says what is wrong with it
         return
 
@@ -208,10 +219,14 @@ def _write(folder: Path, name: str, model: Any, X: pd.DataFrame) -> None:
 
     arrays: dict[str, Array] = {}
     lists: dict[str, JSON] = {}
+    said: set[str] = set()
     for method in METHODS:
         if method != "predict" and not (hasattr(model, method) and classes_of(model)):
             continue
+        if method == "decision_function" and "predict_proba" in said:  # nobody asks for it then
+            continue
         values = np.asarray(getattr(model, method)(X))
+        said.add(method)
         if values.dtype.kind in "biufUS":
             arrays[method] = values
         else:  # text in its other forms

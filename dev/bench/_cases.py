@@ -256,15 +256,29 @@ def bare_train(w: World) -> None:
 def bare_evaluate(w: World) -> None:
     import numpy as np
     import pandas as pd
+    from sklearn.dummy import DummyClassifier
+    from sklearn.inspection import permutation_importance
     from sklearn.metrics import roc_auc_score
 
     frame = pd.read_parquet(w.path("holdout.parquet"))
     model = _load(w, "challenger")
-    scores, labels = model.predict_proba(frame[FEATURES])[:, 1], frame[TARGET].to_numpy()
+    X, labels = frame[FEATURES], frame[TARGET].to_numpy()
+    scores = model.predict_proba(X)[:, 1]
     rng = np.random.default_rng(0)
     picks = (rng.integers(len(labels), size=len(labels)) for _ in range(200))
     spread = np.quantile([roc_auc_score(labels[p], scores[p]) for p in picks], [0.025, 0.975])
-    _note(w, "evaluation", {"roc_auc": roc_auc_score(labels, scores), "interval": spread.tolist()})
+    some = np.sort(rng.choice(len(labels), 2000, replace=False))
+    shuffled = permutation_importance(
+        model, X.iloc[some], labels[some], scoring="roc_auc", n_repeats=5, random_state=0
+    ).importances_mean
+    again = _load(w, "challenger").predict_proba(X.iloc[some[:100]])[:, 1]
+    figures = {
+        "roc_auc": roc_auc_score(labels, scores),
+        "baseline": roc_auc_score(labels, DummyClassifier().fit(X, labels).predict_proba(X)[:, 1]),
+        "parity": float(np.abs(again - scores[some[:100]]).max()),
+    }
+    importances = dict(zip(FEATURES, shuffled.tolist(), strict=True))
+    _note(w, "evaluation", {**figures, "interval": spread.tolist(), "importances": importances})
 
 
 def bare_gate(w: World) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def in_a_process(case: str, side: str, folder: Path, uri: str, repetition: int, 
     return result
 
 
-def operators(figures: Figures, repetitions: int, rows: int) -> None:
+def operators(figures: Figures, repetitions: int, rows: int, cases: Sequence[str]) -> None:
     """Every case, both sides."""
     from tests.kit.mlflow import QUIET_MLFLOW, running_server
 
@@ -103,7 +104,7 @@ def operators(figures: Figures, repetitions: int, rows: int) -> None:
         with running_server(folder / "mlflow") as server:
             connection = json.dumps({"conn_type": "mlflow", "host": server.uri})
             env = {"AIRFLOW_HOME": str(folder), "AIRFLOW_CONN_MLFLOW_DEFAULT": connection, **QUIET_MLFLOW}
-            for case in CASES:
+            for case in cases:
                 seen: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
                 for repetition in range(repetitions):
                     for side in SIDES:
@@ -175,14 +176,18 @@ def main() -> int:
     parser.add_argument("--one", nargs=5, metavar=("CASE", "SIDE", "FOLDER", "URI", "REPETITION"))
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument(
+        "--only", nargs="+", choices=CASES, help="these cases, and no scheduler; some need earlier ones"
+    )
     chosen = parser.parse_args()
     if chosen.one:
         case, side, folder, uri, repetition = chosen.one
         print(json.dumps(one(case, side, Path(folder), uri, int(repetition))))
         return 0
     figures = Figures()
-    operators(figures, chosen.repetitions, chosen.rows)
-    scheduled(figures)
+    operators(figures, chosen.repetitions, chosen.rows, chosen.only or list(CASES))
+    if not chosen.only:
+        scheduled(figures)
     return figures.exit_code
 
 
