@@ -110,6 +110,28 @@ def test_decimals_and_nested_types_have_verdicts_and_profiles(tmp_path: Path) ->
     assert of_list.success is not True
 
 
+def test_nan_that_a_files_statistics_leave_out_is_seen(tmp_path: Path) -> None:
+    """Least and greatest value of a row group are told without NaN: no proof that there is none."""
+    values = np.arange(1000.0)
+    values[[5, 700]] = np.nan
+    pq.write_table(pa.table({"x": values}), tmp_path / "n.parquet", row_group_size=250)
+    ref, frame = DatasetRef(uri=str(tmp_path / "n.parquet")), FrameEngine(pd.DataFrame({"x": values}))
+    suite = [
+        expect("column_values_to_be_null", column="x"),
+        expect("column_values_to_be_between", column="x", max_value=500),
+        expect("column_values_to_be_unique", column="x"),
+        expect("column_max_to_be_between", column="x", max_value=999),
+        expect("column_sum_to_be_between", column="x", min_value=0),
+        expect("column_unique_value_count_to_be_between", column="x", max_value=998),
+        expect("column_proportion_of_non_null_values_to_be_between", column="x", max_value=0.998),
+    ]
+    for ours, theirs in zip(FileEngine().judge(ref, suite), frame.judge(FRAME, suite), strict=True):
+        assert (ours.success, ours.result) == (theirs.success, theirs.result)
+    ours, theirs = FileEngine().profile(ref).columns["x"], frame.profile(FRAME).columns["x"]
+    assert (ours.nonfinite, ours.nulls, ours.maximum) == (2, 0, 999.0)
+    assert (ours.counts, ours.maximum, ours.distinct) == (theirs.counts, theirs.maximum, theirs.distinct)
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_no_row_and_one_row(tmp_path: Path, rows: int) -> None:
     ref = parquet(tmp_path / "few.parquet", sample()[:rows])
