@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_mlops.core.errors import Conflict
-from airflow_mlops.core.moves import Move, moved_by, moves_to, read_claims
+from airflow_mlops.core.moves import Claim, Move, moved_by, moves_to, read_claims
 from airflow_mlops.core.promotion import (
     PromotionRequest,
     Refusal,
@@ -87,6 +87,10 @@ def promote(
         candidate = _find(registry, request.model, request.version)
         record = registry.find_record(request.model, "promotion", request.key)
         claims = act.claims(request.judged_champion)
+        mine = next((c for c in claims if c.key == request.key), None)
+        if record is None and mine is not None and mine.done:  # decided, by somebody who did not come to seal it
+            act.finish(request.judged_champion, mine)
+            record = registry.find_record(request.model, "promotion", request.key) or _lost(act, mine)
         # The champion is read last: MLflow gives no snapshot, and a record that is there was preceded by its move.
         champion = registry.by_alias(request.model, CHAMPION)
         scene = Scene(
@@ -216,6 +220,10 @@ def rollback(
         other = next((c for c in claims if not c.end and c.key != move.key), None)
         if mine is not None and mine.void:
             return _refusal("rollback", request, (_gone(move, champion, mine.end),), champion, dag_run, act)
+        if mine is not None and mine.done:
+            act.finish(move.origin, mine)
+            record = registry.find_record(request.model, "rollback", request.key)
+            return _rolled_back(record or Record.of_decision(Decision.from_dict(move.decision)))
         if mine is not None or other is not None:
             act.finish(move.origin, mine or other)  # type: ignore[arg-type]
         elif champion is None or champion.version != move.origin:
@@ -224,6 +232,12 @@ def rollback(
         else:
             act.claim(move, len(claims))
     raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a rollback looked at it; retry")
+
+
+def _lost(act: Succession, claim: Claim) -> Record | None:
+    """What the record said that somebody took out of MLflow after its move was done; it is not written again."""
+    move = act.intended(claim)
+    return Record.of_decision(Decision.from_dict(move.decision)) if move else None
 
 
 def _gone(move: Move, champion: ModelVersion | None, end: str) -> Refusal:

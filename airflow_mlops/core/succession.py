@@ -4,15 +4,16 @@ MLflow has no compare-and-set on aliases, but it has values that are written onc
 created and never changed, and its store's primary key says which of two writers was first. On that stands this::
 
     look and judge -> write the intent -> claim the succession -> set champion -> read back
-                   -> set previous_champion -> record -> close the claim
+                   -> set previous_champion -> draft the record -> close the claim -> seal the record
 
 * The *intent* is a tag on the version that is to become champion. It carries all that anybody needs to finish.
 * The *claim* ``mlops.succession.<champion>.<n>`` is the n-th succession of that champion, written once. Who has it has
   won; everybody else finishes the winner's move first and then looks again, and so is told that the champion moved.
   A claimed move therefore ends in the same state whether its process lives, is killed anywhere, or never returns.
 * A retry finds its own claim, and so knows a champion that it set itself from one that somebody else did.
-* The claim is closed once, with the run of the record that counts. A second record of the same move, written by
-  somebody who helped at the same moment, is retracted.
+* The record is a draft until the claim is closed, once, with the run of the draft that counts. Sealed is that one, by
+  whoever looks next: of several that helped at the same moment, each with a draft, none makes a second record, wherever
+  it is killed.
 * A claim that can't be carried out any more (its version was deleted or pinned, or somebody moved the alias by hand)
   is closed as void, and the alias stays where it is.
 
@@ -20,9 +21,8 @@ What is left open. A process that is suspended exactly between its last look and
 its move *and* a following promotion, moves the alias back when it wakes; it notices and repairs that with
 its next steps. Killed right there as well, it leaves the earlier champion (judged and promoted, never an
 unjudged one), and the next promotion is refused because its champion moved. A person who sets the alias in MLflow in
-that same moment can be overwritten, and a helper that is killed between recording and closing can leave a second run of
-the same record. Versions that have no run at all keep their claims in tags, where two writers in the same
-instant are told apart only by reading back.
+that same moment can be overwritten. Versions that have no run at all, or whose run was deleted, keep their claims in
+tags, where two writers in the same instant are told apart only by reading back.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Registry(Protocol):
 
     def version(self, model: str, version: str) -> ModelVersion | None: ...
     def by_alias(self, model: str, alias: str) -> ModelVersion | None: ...
+    def alias(self, model: str, alias: str) -> str: ...
     def versions(self, model: str, limit: int = 50) -> list[ModelVersion]: ...
     def set_alias(self, model: str, alias: str, version: str) -> None: ...
     def delete_alias(self, model: str, alias: str) -> None: ...
@@ -52,8 +53,14 @@ class Registry(Protocol):
     def find_record(self, model: str, kind: str, key: str) -> Record | None: ...
     def record(self, record: Record) -> Record: ...
 
+    def draft(self, record: Record) -> Record:
+        """Write a record that does not count yet, with a run of its own; one that counts already is returned."""
+
+    def seal(self, record: Record) -> None:
+        """Let a draft count, by its ``run_id``; other drafts of its key are given up. Harmless when it counts."""
+
     def retract(self, run_id: str) -> None:
-        """Take a record that somebody else has written too out of the ledger."""
+        """Take a draft away."""
 
     def written(self, model: str, origin: str) -> Mapping[str, str]:
         """The write-once values that belong to the champion ``origin`` (empty: to 'no champion')."""
@@ -74,8 +81,7 @@ class Succession:
         return read_claims(self.registry.written(self.model, origin), origin)
 
     def alias(self, alias: str) -> str:
-        found = self.registry.by_alias(self.model, alias)
-        return found.version if found else ""
+        return self.registry.alias(self.model, alias)
 
     def intend(self, move: Move) -> None:
         self.registry.tag_version(self.model, move.to, {move.tag: move.to_text()})
@@ -134,17 +140,14 @@ class Succession:
         self.step("previous")
         if self._followed(move):
             return
-        record = self.registry.record(
-            Record.of_decision(Decision.from_dict(move.decision), subject=move.to, at=move.at, backfill=move.backfill)
-        )
+        draft = self.registry.draft(_record_of(move))
         self.step("record")
-        end = self.close(origin, claim.number, f"done {record.run_id}")
+        end = self.close(origin, claim.number, f"done {draft.run_id}")
         self.step("close")
+        if end != f"done {draft.run_id}":
+            self.registry.retract(draft.run_id)
         if end.startswith("void"):
-            self.registry.retract(record.run_id)
             self._undo(move, claim)
-        elif record.run_id and end != f"done {record.run_id}":
-            self.registry.retract(record.run_id)
         else:
             self._tell(move, end)
 
@@ -202,6 +205,12 @@ class Succession:
         return last
 
     def _tell(self, move: Move, end: str) -> None:
-        """Note on the version that the move is done, so that nobody asks the ledger again."""
+        """Let the record count, and note on the version that the move is done, so that nobody asks again."""
         if end.startswith("done") and not move.done:
+            self.registry.seal(dataclasses.replace(_record_of(move), run_id=end.removeprefix("done ")))
+            self.step("seal")
             self.intend(dataclasses.replace(move, done=True))
+
+
+def _record_of(move: Move) -> Record:
+    return Record.of_decision(Decision.from_dict(move.decision), subject=move.to, at=move.at, backfill=move.backfill)

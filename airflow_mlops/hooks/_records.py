@@ -54,8 +54,23 @@ class Records(HookBase):
         stored = self.find_record(record.model, record.kind, record.key)
         if stored is not None:
             return stored
-        at = record.at or dt.datetime.now(dt.UTC).isoformat()
-        record = dataclasses.replace(record, at=at)
+        begun = self.begin_record(record, artifacts=artifacts, dag_run=dag_run)
+        with self.translating(), self.failing(begun.run_id):
+            self.client.set_terminated(begun.run_id, "FINISHED")
+        return begun
+
+    def begin_record(
+        self,
+        record: Record,
+        *,
+        artifacts: Mapping[str, str | bytes] | None = None,
+        dag_run: Mapping[str, JSON] | None = None,
+    ) -> Record:
+        """All of :meth:`record` but the end: the run is complete and open, and nothing that reads the ledger finds it.
+
+        :return: the record with its ``run_id``.
+        """
+        record = dataclasses.replace(record, at=record.at or dt.datetime.now(dt.UTC).isoformat())
         with self.translating():
             run = self.client.create_run(
                 self.experiment_id(record.model),
@@ -66,7 +81,6 @@ class Records(HookBase):
                 self.write(run.info.run_id, record, artifacts or {})
                 if (data := judged_data(record)) is not None:
                     self.client.log_inputs(run.info.run_id, [dataset_input(data, record.kind)])
-                self.client.set_terminated(run.info.run_id, "FINISHED")
         return dataclasses.replace(record, run_id=run.info.run_id)
 
     def write(self, run_id: str, record: Record, artifacts: Mapping[str, str | bytes]) -> None:

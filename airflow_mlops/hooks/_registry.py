@@ -32,6 +32,12 @@ class Registry(HookBase):
             return dataclasses.replace(found, aliases=tuple(sorted({*found.aliases, alias})))
         return None
 
+    def alias(self, model: str, alias: str) -> str:
+        """The number of the version that an alias points at; empty when model or alias do not exist."""
+        with self.absent_is_none():
+            return _aliases(self.client.get_registered_model(model)).get(alias, "")
+        return ""
+
     def versions(self, model: str, limit: int = 50) -> list[ModelVersion]:
         """The newest versions, newest first, each with its aliases."""
         with self.absent_is_none():

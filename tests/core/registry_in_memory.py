@@ -38,6 +38,7 @@ class InMemory:
         self.aliases: dict[str, str] = {}
         self.once: dict[tuple[str, str], str] = {}
         self.ledger: list[Record] = []
+        self.drafts: dict[str, Record] = {}
         self.gates: list[Record] = []
         self.champions: list[str] = [champion] if champion else []
         self.pause: Callable[[str], None] = lambda what: None
@@ -55,6 +56,10 @@ class InMemory:
     def by_alias(self, model: str, alias: str) -> ModelVersion | None:
         self.pause(f"read {alias}")
         return self.known.get(self.aliases.get(alias, ""))
+
+    def alias(self, model: str, alias: str) -> str:
+        self.pause(f"read {alias}")
+        return self.aliases.get(alias, "")
 
     def versions(self, model: str, limit: int = 50) -> list[ModelVersion]:
         self.pause("versions")
@@ -89,13 +94,28 @@ class InMemory:
             self.ledger.append(found)
         return found
 
+    def draft(self, record: Record) -> Record:
+        found = self.find_record(record.model, record.kind, record.key)
+        if found is None:
+            self.pause("create draft")
+            found = dataclasses.replace(record, run_id=f"r{len(self.drafts)}-{record.key}")
+            self.drafts[found.run_id] = found
+        return found
+
+    def seal(self, record: Record) -> None:
+        self.pause(f"seal {record.run_id}")
+        draft = self.drafts.get(record.run_id)
+        if draft is not None and draft not in self.ledger:
+            self.ledger.append(draft)
+
     def history(self, model: str, *, kinds: Sequence[str] = (), limit: int = 200) -> list[Record]:
         self.pause("history")
         return [r for r in reversed(self.ledger) if r.kind in kinds][:limit]
 
     def retract(self, run_id: str) -> None:
         self.pause("retract")
-        self.ledger = [r for r in self.ledger if r.run_id != run_id]
+        assert run_id not in {r.run_id for r in self.ledger}, "a record that counts is taken away"
+        self.drafts.pop(run_id, None)
 
     def written(self, model: str, origin: str) -> Mapping[str, str]:
         self.pause("read claims")

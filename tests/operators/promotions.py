@@ -50,9 +50,11 @@ def aliases(hook: Any, model: str) -> dict[str, str]:
 
 
 def runs_of(hook: Any, model: str, kind: str, outcome: str) -> list[Any]:
-    """Every MLflow run that is such a record: also two of the same key."""
+    """Every MLflow run that counts as such a record: also two of the same key. None of its kind is left open."""
     where = f"tags.`mlops.kind` = '{kind}' and tags.`mlops.outcome` = '{outcome}'"
-    return list(hook.get_conn().search_runs([hook.experiment_id(model)], where))
+    found = list(hook.get_conn().search_runs([hook.experiment_id(model)], where))
+    assert not [r.info.run_id for r in found if r.info.status == "RUNNING"], "a record was left open"
+    return [r for r in found if r.info.status == "FINISHED"]
 
 
 def killed_after(step: str) -> Any:

@@ -332,7 +332,7 @@ def begin(kind: str, arguments: dict[str, Any], die_after: str, start: Any, resu
     return process
 
 
-@pytest.mark.parametrize("step", ["intent", "claim", "champion", "previous", "record", "close"])
+@pytest.mark.parametrize("step", ["intent", "claim", "champion", "previous", "record", "close", "seal"])
 def test_a_promotion_that_is_killed_after_any_step_is_finished_by_its_retry(
     served: MlflowHook, model: str, run_task: TaskRunner, events: Events, step: str
 ) -> None:
@@ -352,7 +352,7 @@ def test_a_promotion_that_is_killed_after_any_step_is_finished_by_its_retry(
     assert [e.extra["version"] for e in events.written if e.extra] == [new]
 
 
-@pytest.mark.parametrize("step", ["intent", "claim", "pin", "champion", "previous", "record", "close"])
+@pytest.mark.parametrize("step", ["intent", "claim", "pin", "champion", "previous", "record", "close", "seal"])
 def test_a_rollback_that_is_killed_after_any_step_is_finished_by_its_retry(
     served: MlflowHook, model: str, run_task: TaskRunner, events: Events, step: str
 ) -> None:
