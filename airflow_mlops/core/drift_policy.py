@@ -38,6 +38,8 @@ class DriftPolicy(Policy):
         could reach ``share``.
     :param new_columns: ``fail``, ``warn`` or ``ignore`` columns that the reference does not have.
     :param replicates: batches drawn for what chance adds to a floor.
+    :param domain_floor: ROC AUC from which on it matters that a domain classifier tells the rows apart, 0.5 to 1.
+    :param attribution_floor: agreement (nDCG) below which another ranking of the attributions matters, 0 to 1.
 
     >>> DriftPolicy.from_dict({"alpha": 0.01, "floors": {"psi": 0.2}}).floors["psi"]
     0.2
@@ -57,6 +59,8 @@ class DriftPolicy(Policy):
     max_unknown_share: float = 0.5
     new_columns: str = "warn"
     replicates: int = 500
+    domain_floor: float = 0.55
+    attribution_floor: float = 0.9
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -67,6 +71,8 @@ class DriftPolicy(Policy):
         set_(self, "alpha", within(self.alpha, "alpha", 1e-9, 0.5))
         set_(self, "share", within(self.share, "share", 1e-9, 1))
         set_(self, "max_unknown_share", within(self.max_unknown_share, "max_unknown_share", 0, 1))
+        within(self.domain_floor, "domain_floor", 0.5, 1)
+        within(self.attribution_floor, "attribution_floor", 0, 1)
         within(self.minimum_rows, "minimum_rows", 10, 1e9)
         within(self.replicates, "replicates", 100, 100_000)
         if self.rule not in RULES:

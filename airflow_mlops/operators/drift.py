@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, figures
+from airflow_mlops.core.drift_own import code_of, table_of_effects, table_of_tests
 from airflow_mlops.core.drift_reference import TRAINING, ReferenceChoice
-from airflow_mlops.core.errors import MlopsError
+from airflow_mlops.core.drift_statistics import Effect
+from airflow_mlops.core.drift_tests import Test
+from airflow_mlops.core.errors import MlopsError, UsageError
 from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.core.results import JSON, Check, Report, Status, digest
 from airflow_mlops.exceptions import DriftDetected, LifecycleFailure
@@ -25,6 +28,7 @@ from airflow_mlops.operators._monitoring import (
     unknown,
 )
 from airflow_mlops.operators._reference import artifacts_of, earlier, importances_of
+from airflow_mlops.operators._rows import asked_of_rows, with_checks
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,13 +42,18 @@ MOST_COLUMNS = 50
 """Columns whose effect is logged as a metric of its own, the largest first."""
 
 
+OF_ROWS = {"domain_classifier": "domain_auc", "attribution_ranking": "attribution_ndcg"}
+"""Checks of rows, and what their figure is called in MLflow."""
+
+
 class CheckDriftOperator(MonitoringOperator):
     """Compare a partition with the profile that was logged with the model; the training data is not read again.
 
     Every column's distribution, null share and unseen categories; with ``predictions`` what the model said as well,
-    against its predictions on the holdout. One record of kind ``drift`` in the model's ledger, whatever the verdict:
-    *drift*, *no drift*, *insufficient data* (with the row count that would be enough) or *error* (no profile, a
-    broken one).
+    against its predictions on the holdout; with ``reference_rows`` a classifier that tries to tell the rows apart,
+    which sees what no column shows alone, and how the columns rank by what they do for the model. One record of kind
+    ``drift`` in the model's ledger, whatever the verdict: *drift*, *no drift*, *insufficient data* (with the row count
+    that would be enough) or *error* (no profile, a broken one).
 
     Returns ``{"status", "drift", "columns", "share_drifted", "report", "model_name", "version", "subject", "data",
     "record"}``: ``drift`` is null where it is not known, ``columns`` are the drifted ones, the worst first.
@@ -54,6 +63,15 @@ class CheckDriftOperator(MonitoringOperator):
         whole result. (templated)
     :param policy: a :class:`~airflow_mlops.core.drift.DriftPolicy`, its dict, or the path of a YAML file. (templated)
     :param predictions: what the model said about the partition; the result of a ``ScoreBatchOperator``. (templated)
+    :param reference_rows: rows of what is normal, such as the training data: with them, a domain classifier is asked as
+        well, on at most 10,000 rows of either side. (templated)
+    :param attributions: with ``reference_rows``: whether the ranking of what the columns do for the model is compared
+        too, on at most 2,000 rows of either side; by shuffling each column, or by a function of one's own,
+        ``(estimator, rows) -> attributions`` of shape ``(rows, columns)``, as SHAP gives.
+    :param effects: effects of one's own: name -> :class:`~airflow_mlops.core.drift_statistics.Effect` or a plain
+        function of the rows per cell, ``(reference, current) -> figure``; ``policy`` names the one that decides and its
+        floor.
+    :param tests: likewise tests, ``(reference, current) -> p-value``.
     :param version: the version whose profile is the reference; empty: the one ``alias`` points at. (templated)
     :param alias: (templated)
     :param reference: what the partition is compared with: ``training``, the profile of the training data; ``last:4``,
@@ -76,6 +94,7 @@ class CheckDriftOperator(MonitoringOperator):
         "data",
         "policy",
         "predictions",
+        "reference_rows",
         "version",
         "alias",
         "reference",
@@ -90,6 +109,10 @@ class CheckDriftOperator(MonitoringOperator):
         data: Any,
         policy: Any = None,
         predictions: Any = None,
+        reference_rows: Any = None,
+        attributions: bool | Callable[..., Any] = False,
+        effects: Mapping[str, Effect | Callable[..., Any]] | None = None,
+        tests: Mapping[str, Test | Callable[..., Any]] | None = None,
         version: str = "",
         alias: str = "champion",
         reference: str = TRAINING,
@@ -104,6 +127,10 @@ class CheckDriftOperator(MonitoringOperator):
         self.data = data.to_dict() if isinstance(data, DatasetRef) else data
         self.policy = plain_policy(policy)
         self.predictions = predictions.to_dict() if isinstance(predictions, DatasetRef) else predictions
+        self.reference_rows = reference_rows.to_dict() if isinstance(reference_rows, DatasetRef) else reference_rows
+        self.attributions = attributions
+        self.effects = effects
+        self.tests = tests
         self.version = version
         self.alias = alias
         self.reference = reference
@@ -117,6 +144,8 @@ class CheckDriftOperator(MonitoringOperator):
         chosen("on_drift", self.on_drift, ("record", "fail"))
         chosen("on_missing_model", self.on_missing_model, ("skip", "fail"))
         policy = policy_of(DriftPolicy, self.policy)
+        if self.attributions and self.reference_rows is None:
+            raise UsageError("attributions are compared with those of the reference's rows: give reference_rows")
         version = self.find_version(self.version, self.alias)
         if version is None:
             return self._without_model(context)
@@ -164,8 +193,11 @@ class CheckDriftOperator(MonitoringOperator):
         choice: ReferenceChoice,
         at: str,
     ) -> tuple[Report, DatasetRef, Profile | None]:
-        if self.predictions:  # two families of tests share the chance of a false alarm
-            policy = dataclasses.replace(policy, alpha=policy.alpha / 2)
+        from airflow_mlops.engines import engine_for
+
+        # Families of tests share the chance of a false alarm.
+        families = 1 + bool(self.predictions) + (self.reference_rows is not None) + bool(self.attributions)
+        policy = dataclasses.replace(policy, alpha=policy.alpha / families)
         other, why = earlier(self.hook, version, choice, at) if choice.earlier else (None, "")
         compared = why if other is not None else f"training profile ({why})" if why else "training profile"
         report, resolved, profile = self._compare(version, "training", ref, policy, subject, other)
@@ -173,6 +205,12 @@ class CheckDriftOperator(MonitoringOperator):
             own = dataclasses.replace(policy, include=(), exclude=(), rule="any", new_columns="ignore")
             said, _, _ = self._compare(version, "predictions", data_of(self.predictions), own, subject)
             report = _joined(report, said)
+        if self.reference_rows is not None:
+            rows = data_of(self.reference_rows)
+            rows = engine_for(rows).resolve(rows)
+            report = with_checks(
+                report, *asked_of_rows(self.hook, version, profile, resolved, rows, policy, self.attributions)
+            )
         details: dict[str, JSON] = {
             "version": version.version,
             "compared_with": compared,
@@ -214,8 +252,17 @@ class CheckDriftOperator(MonitoringOperator):
         if policy.rule == "importance":  # what is to be predicted is no input: it weighs nothing
             weights = {version.tag("target"): 0.0, **importances_of(self.hook, version)}
         report = check_drift(
-            other or reference, current, policy, subject=subject, columns=ref.schema, importances=weights
+            other or reference,
+            current,
+            policy,
+            subject=subject,
+            columns=ref.schema,
+            importances=weights,
+            effects=table_of_effects(self.effects, policy),
+            tests=table_of_tests(self.tests),
         )
+        if code := code_of(self.effects, self.tests):
+            report = dataclasses.replace(report, inputs={**report.inputs, "statistics": code})
         return report, ref, current
 
     def _record(self, context: Context, report: Report, version: ModelVersion, subject: str) -> Record:
@@ -223,6 +270,9 @@ class CheckDriftOperator(MonitoringOperator):
         sizes = [(c.observed, c.subject) for c in report.checks if c.name == "distribution" and _number(c.observed)]
         for size, column in sorted(sizes, key=lambda x: (-float(x[0]), x[1]))[:MOST_COLUMNS]:  # type: ignore[arg-type]
             metrics[f"effect.{column}"] = float(size)  # type: ignore[arg-type]
+        for check in report.checks:
+            if check.name in OF_ROWS and _number(check.observed) and check.status in (Status.PASSED, Status.FAILED):
+                metrics[OF_ROWS[check.name]] = float(check.observed)  # type: ignore[arg-type]
         record = Record.of_report(
             report,
             model=self.model_name,
