@@ -136,6 +136,18 @@ def estimate(
     }
 
 
+def expected_roc_auc(scores: Any, positive: Any) -> float:
+    """ROC AUC where each row is positive with a probability; of labels, 0 or 1, it is the realised one.
+
+    >>> expected_roc_auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
+    0.75
+    """
+    import numpy as np
+
+    s, p = np.asarray(scores, dtype=float), np.asarray(positive, dtype=float)
+    return _roc_auc(s, p, np.ones(len(s)), None)
+
+
 def scores_of(counts: Any, edges: Any) -> tuple[Any, Any]:
     """Scores and weights from the bins of a score column's profile: each bin's rows at its middle.
 

@@ -30,6 +30,9 @@ class OutputPolicy(Policy):
     :param max_missing: greatest share of rows whose prediction or score is missing or not finite, 0 to 1.
     :param constant: ``fail``, ``warn`` or ``ignore`` that all rows have the same score (without scores: prediction).
     :param max_age: of the newest data that the model was trained on; ``None``: it does not age.
+    :param latency_column: column of the predictions with the seconds that each took; empty: none is measured.
+    :param max_latency: greatest latency, needs ``latency_column``; ``None``: any.
+    :param latency_quantile: share of the predictions that have to be at most as slow, over 0 and up to 1.
 
     >>> OutputPolicy(max_age={"days": 90}).max_age.days
     90
@@ -40,8 +43,15 @@ class OutputPolicy(Policy):
     max_missing: float = 0.0
     constant: str = "fail"
     max_age: dt.timedelta | None = None
+    latency_column: str = ""
+    max_latency: dt.timedelta | None = None
+    latency_quantile: float = 0.95
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "max_latency", duration(self.max_latency, "max_latency"))
+        within(self.latency_quantile, "latency_quantile", 1e-9, 1)
+        if bool(self.latency_column) != (self.max_latency is not None):
+            raise PolicyError("max_latency and latency_column, the column that has the seconds, are given together")
         object.__setattr__(self, "max_age", duration(self.max_age, "max_age"))
         within(self.max_missing, "max_missing", 0, 1)
         for name in ("lower", "upper"):
@@ -62,10 +72,12 @@ def check_outputs(
 ) -> list[Check]:
     """Judge the predictions themselves.
 
-    :param predictions: columns ``prediction`` and for classifiers ``score``; others are not looked at.
+    :param predictions: columns ``prediction``, for classifiers ``score``, and the policy's ``latency_column``; others
+        are not looked at.
     :param trained_until: the newest data that the model saw; ``None``: not known.
     :param at: the time it is judged for, never a clock that is read here.
-    :returns: checks ``missing_outputs``, ``constant_output``, ``output_range`` and ``model_age``, those that apply.
+    :returns: checks ``missing_outputs``, ``constant_output``, ``output_range``, ``latency`` and ``model_age``, those
+        that apply.
     """
     policy = OutputPolicy.of(policy)
     columns = [c for c in ("prediction", "score") if c in predictions.columns]
@@ -75,6 +87,8 @@ def check_outputs(
         checks += _range(predictions, columns, policy)
         if policy.constant != "ignore" and len(predictions) >= LEAST:
             checks.append(_constant(predictions, columns[-1], policy))
+    if policy.max_latency is not None and len(predictions):
+        checks.append(_latency(predictions, policy, policy.max_latency.total_seconds()))
     if policy.max_age is not None:
         checks.append(_age(policy.max_age, trained_until, at))
     return checks
@@ -143,12 +157,37 @@ def _constant(predictions: pd.DataFrame, name: str, policy: OutputPolicy) -> Che
     )
 
 
+def _latency(predictions: pd.DataFrame, policy: OutputPolicy, most: float) -> Check:
+    """A prediction whose latency is not known, or below 0 (a clock went back), is as good as one that never came."""
+    import numpy as np
+
+    name = policy.latency_column
+    seconds = _numbers(predictions[name]) if name in predictions.columns else None
+    if seconds is None:
+        message = f"the predictions have no column {name!r} of seconds: their latency is not known"
+        return Check(name="latency", subject=name, status=Status.ERROR, message=message)
+    unknown = int((~(seconds >= 0)).sum())
+    slow = float(np.quantile(np.where(seconds >= 0, seconds, np.inf), policy.latency_quantile, method="inverted_cdf"))
+    text = f"{slow:.3g} s" if np.isfinite(slow) else "not known"
+    return Check(
+        name="latency",
+        subject=name,
+        status=Status.PASSED if slow <= most else Status.FAILED if np.isfinite(slow) else Status.ERROR,
+        observed=slow if np.isfinite(slow) else None,
+        expected=f"at most {most:g} s",
+        message=f"{policy.latency_quantile:.1%} of the predictions took up to {text}; of {unknown} it is not known",
+    )
+
+
 def _age(most: dt.timedelta, until: dt.datetime | None, at: dt.datetime | None) -> Check:
     if until is None or at is None:
         message = "it is not known how new the model's data is"
         return Check(name="model_age", status=Status.ERROR, severity=Severity.WARNING, message=message)
     days = (at - until).total_seconds() / 86400
     limit = most.total_seconds() / 86400
+    if days < 0:
+        message = f"the newest data that the model saw is of {-days:.1f} days after the time it is judged for"
+        return Check(name="model_age", status=Status.ERROR, severity=Severity.WARNING, message=message)
     return Check(
         name="model_age",
         status=Status.FAILED if days > limit else Status.PASSED,

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 PREDICTION = "prediction"
 SCORE = "score"
 RESERVED = (PREDICTION, SCORE)
+MOST_CLASSES = 100
+"""Classes up to which each has a column of its own."""
+
+
+def probability_column(label: Any) -> str:
+    """The column of the probability of one of several classes.
+
+    >>> probability_column("late")
+    'probability_late'
+    """
+    return f"probability_{label}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,14 +43,24 @@ class ScoringModel:
     label: str = "the model"
     described: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
 
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Of a classifier with probabilities: its classes, in the order of ``predict_proba``; else none."""
+        known = getattr(self.estimator, "classes_", None)
+        if known is None or not hasattr(self.estimator, "predict_proba"):
+            return ()
+        return tuple(getattr(known, "tolist", lambda: list(known))())
 
-def scoring_key(model: str, version: str, model_digest: str, data_digest: str, keep: Sequence[str]) -> str:
-    """What a repeated scoring is recognised by: the model's content, the rows' content and the columns kept.
+
+def scoring_key(
+    model: str, version: str, model_digest: str, data_digest: str, keep: Sequence[str], probabilities: bool = True
+) -> str:
+    """What a repeated scoring is recognised by: the model's content, the rows' content and the columns written.
 
     >>> scoring_key("m", "1", "d", "rows", ["id"]) == scoring_key("m", "1", "d", "rows", [])
     False
     """
-    return digest("scoring", model, version, model_digest, data_digest, list(keep))
+    return digest("scoring", model, version, model_digest, data_digest, list(keep), probabilities)
 
 
 def require_scorable(model: ScoringModel, available: Sequence[str], keep: Sequence[str], what: str) -> None:
@@ -48,7 +69,7 @@ def require_scorable(model: ScoringModel, available: Sequence[str], keep: Sequen
     :raises SchemaMismatch: with everything that is missing, at most ten by name.
     :raises UsageError: when a kept column has the name of an output.
     """
-    taken = [c for c in keep if c in RESERVED]
+    taken = [c for c in keep if c in (*RESERVED, *map(probability_column, model.classes))]
     if taken:
         raise UsageError(f"columns_to_keep has {taken[0]!r}, which is the name of an output; rename that column before")
     missing = [c for c in dict.fromkeys([*model.features, *keep]) if c not in set(available)]
@@ -57,18 +78,23 @@ def require_scorable(model: ScoringModel, available: Sequence[str], keep: Sequen
         raise SchemaMismatch(f"{what} has no column {some}, which {model.label} needs", missing=missing)
 
 
-def predict(model: ScoringModel, frame: pd.DataFrame, keep: Sequence[str] = ()) -> pd.DataFrame:
+def predict(
+    model: ScoringModel, frame: pd.DataFrame, keep: Sequence[str] = (), *, probabilities: bool = True
+) -> pd.DataFrame:
     """One batch: the kept columns, ``prediction``, and for a classifier ``score``.
 
-    ``score`` is the probability of the positive class, or of the predicted one where no class is positive.
+    ``score`` is the probability of the positive class, or of the most probable one where no class is positive. Of more
+    than two classes, up to :data:`MOST_CLASSES`, each has a column :func:`probability_column` as well.
 
     :param frame: rows with the model's features, and any others.
+    :param probabilities: whether the columns of several classes are wanted.
     :raises ModelError: when the model fails on these rows, or answers in another shape.
     """
     X = frame[list(model.features)]
     try:
         predicted = model.estimator.predict(X)
-        scores = _scores(model, X)
+        said = model.estimator.predict_proba(X) if hasattr(model.estimator, "predict_proba") else None
+        scores = None if said is None else _scores(model, said)
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -86,15 +112,14 @@ def predict(model: ScoringModel, frame: pd.DataFrame, keep: Sequence[str] = ()) 
     result[PREDICTION] = predicted
     if scores is not None:
         result[SCORE] = scores
+    if probabilities and 2 < len(model.classes) <= MOST_CLASSES:
+        for i, label in enumerate(model.classes):
+            result[probability_column(label)] = said[:, i]
     return result
 
 
-def _scores(model: ScoringModel, X: pd.DataFrame) -> Any:
-    if not hasattr(model.estimator, "predict_proba"):
-        return None
-    probabilities = model.estimator.predict_proba(X)
-    classes = getattr(model.estimator, "classes_", None)
-    known = list(classes.tolist()) if classes is not None else []
+def _scores(model: ScoringModel, probabilities: Any) -> Any:
+    known = list(model.classes)
     positive = model.described.get("positive", known[1] if len(known) == 2 else None)
     if positive is not None and positive in known:
         return probabilities[:, known.index(positive)]

@@ -228,9 +228,26 @@ def onto_run(
     p = said.values.get("probabilities")
     if truth.task == "binary" and p is not None and not unusable(p, "probabilities"):
         hook.log_json(version.run_id, "calibration.json", calibration_of(p.clip(0, 1), truth.y))
+    if truth.task == "multiclass" and p is not None and not unusable(p, "probabilities"):
+        _log_class_calibration(hook, version, p, truth)
     numbers = said.values.get("labels")
     if truth.task == "regression" and numbers is not None:
         _log_loss_calibration(hook, version, inputs, numbers, truth)
+
+
+def _log_class_calibration(hook: MlflowHook, version: ModelVersion, probabilities: Any, truth: Truth) -> None:
+    """What the probabilities of several classes are worth, onto the version's run; a class without rows: nothing."""
+    from airflow_mlops.core.estimation_classes import class_calibration_of
+    from airflow_mlops.core.results import plain
+    from airflow_mlops.core.scoring import probability_column
+
+    try:
+        kept = class_calibration_of(probabilities, truth.y)
+    except (DataError, UsageError) as error:
+        log.warning("no estimate of performance will be possible for %s: %s", version.label, error)
+        return
+    columns = {"labels": plain(list(truth.classes)), "inputs": [probability_column(c) for c in truth.classes]}
+    hook.log_json(version.run_id, "calibration.json", {**kept, **columns})
 
 
 def _log_loss_calibration(

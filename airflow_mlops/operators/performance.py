@@ -17,7 +17,6 @@ from airflow_mlops.core.performance import (
     Figure,
     PerformancePolicy,
     check_performance,
-    estimate,
     realised,
     realised_slices,
 )
@@ -27,6 +26,7 @@ from airflow_mlops.core.retraining_rules import time_of as parsed
 from airflow_mlops.core.settings import duration
 from airflow_mlops.exceptions import LifecycleFailure, PerformanceDropped
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._estimates import calibration_in, estimated, holdout_figures, outputs_in
 from airflow_mlops.operators._monitoring import (
     MonitoringOperator,
     bounded,
@@ -68,7 +68,8 @@ class CheckPerformanceOperator(MonitoringOperator):
     :param slices: columns of the predictions: each of their values has realised figures with intervals of its own,
         which are held against the bounds as warnings. (templated)
     :param estimate: whether to estimate from the calibration that was logged with the version; of a regressor the
-        predictions need its inputs beside them (``columns_to_keep`` when scoring).
+        predictions need its inputs beside them (``columns_to_keep`` when scoring), of a classifier of several classes
+        the columns ``probability_<class>``.
     :param positive_label: of two classes the one that ``score`` is of; ``None``: as the version was trained.
         (templated)
     :param version: the version that predicted; empty: the one that ``predictions`` names, else ``alias``. (templated)
@@ -229,15 +230,16 @@ class CheckPerformanceOperator(MonitoringOperator):
             "metrics": digest([m.name for m in metrics]),
             "slices": digest(slices),
         }
-        calibration = self._calibration(version)
+        calibration = calibration_in(self.hook, version)
         needed = list((calibration or {}).get("inputs") or ()) if self.estimate else []
+        measured = [policy.outputs.latency_column] if policy.outputs.latency_column else []
         try:
             joined = join_labels(
                 ref,
                 data_of(self.labels) if self.labels is not None else None,
                 key=[self.key] if isinstance(self.key, str) else list(self.key),
                 target=target,
-                keep=("prediction", "score", "model_version", *slices, *needed),
+                keep=("prediction", "score", "model_version", *slices, *needed, *measured),
                 time_column=self.time_column,
                 due=due,
             )
@@ -252,12 +254,12 @@ class CheckPerformanceOperator(MonitoringOperator):
             observed, parts = {m.name: Figure(value=None, why=str(error)) for m in metrics}, {}
         except DataError as error:
             return unknown("performance", subject, "data", str(error), inputs, basis="none")
-        reference, errors = self._reference(version, calibration)
+        reference, errors = holdout_figures(self.hook, version, calibration)
         return check_performance(
             policy,
             labels=joined.labels,
             observed=observed,
-            estimated=self._estimated(joined, version, calibration, metrics) if self.estimate else {},
+            estimated=estimated(joined.predictions, version, calibration, metrics) if self.estimate else {},
             reference={m.name: reference[m.name] for m in metrics if m.name in reference},
             reference_errors=errors,
             inputs=inputs,
@@ -300,7 +302,7 @@ class CheckPerformanceOperator(MonitoringOperator):
         column = target if target in rows.columns and target not in joined.predictions.columns else f"{target}_label"
         truth = truth_of(rows[column], task=task, known=known, positive_label=positive, name=target)
         rows = rows.loc[truth.kept]
-        outputs = _outputs(rows, truth)
+        outputs = outputs_in(rows, truth)
         how: dict[str, Any] = {
             "replicates": policy.replicates,
             "confidence": policy.confidence,
@@ -310,54 +312,6 @@ class CheckPerformanceOperator(MonitoringOperator):
             metrics, truth.y, outputs, {c: rows[c] for c in slices}, minimum_rows=policy.minimum_rows, **how
         )
         return realised(metrics, truth.y, outputs, **how), parts
-
-    def _calibration(self, version: ModelVersion) -> Mapping[str, Any] | None:
-        try:
-            found = self.hook.read_json(version.run_id, "calibration.json") if version.run_id else None
-        except ValueError as error:  # not JSON: no estimate, said in the log; realised figures need none
-            self.log.warning("the calibration of %s can't be read: %s", version.label, error)
-            return None
-        return found if isinstance(found, Mapping) else None
-
-    def _estimated(
-        self, joined: Joined, version: ModelVersion, calibration: Mapping[str, Any] | None, metrics: Sequence[Metric]
-    ) -> dict[str, Figure]:
-        from airflow_mlops.core.estimation import ESTIMATED
-        from airflow_mlops.core.estimation_loss import LOSSES, METHOD, estimate_loss
-
-        rows = joined.predictions
-        by_loss = calibration is not None and calibration.get("method") == METHOD
-        wanted = [m.name for m in metrics if m.name in (LOSSES if by_loss else ESTIMATED)]
-        said = "prediction" if by_loss else "score"
-        if calibration is None or not wanted or said not in rows.columns or not len(rows):
-            return {}
-        try:
-            numbers = rows[said].to_numpy(dtype=float)
-            found = (
-                estimate_loss(rows, numbers, calibration, wanted) if by_loss else estimate(numbers, calibration, wanted)
-            )
-        except (MlopsError, ValueError, TypeError, KeyError) as error:
-            self.log.warning("no estimate for %s: %s", version.label, error)
-            return {name: Figure(value=None, why=str(error), estimated=True) for name in wanted}
-        return {
-            name: Figure(value=one["value"], error=one["error"], estimated=True)  # type: ignore[arg-type]
-            for name, one in found.items()
-        }
-
-    def _reference(
-        self, version: ModelVersion, calibration: Mapping[str, Any] | None
-    ) -> tuple[dict[str, float], dict[str, float | None]]:
-        """The version's figures on its holdout: of its newest evaluation, else of the calibration."""
-        reference: dict[str, float] = {}
-        errors: dict[str, float | None] = {}
-        if calibration is not None:
-            reference = {k: v for k, v in dict(calibration.get("reference", {})).items() if isinstance(v, float)}
-            rows = calibration.get("rows") or 1
-            errors = {k: v / rows**0.5 for k, v in dict(calibration.get("row_error", {})).items() if v is not None}
-        for record in self.hook.history(self.model_name, kinds=("evaluation",)):
-            if record.subject == version.version:
-                return {**reference, **record.metrics}, errors
-        return reference, errors
 
     def _record(self, context: Context, report: Report, version: ModelVersion, subject: str) -> Record:
         metrics: dict[str, float] = {}
@@ -378,19 +332,3 @@ class CheckPerformanceOperator(MonitoringOperator):
             backfill=is_backfill(context),
         )
         return dataclasses.replace(record, key=digest(record.key, subject))
-
-
-def _outputs(rows: Any, truth: Any) -> dict[str, Any]:
-    """What was recorded of the predictions, in the form that metrics take."""
-    import numpy as np
-
-    outputs: dict[str, Any] = {}
-    if truth.task == "regression":
-        return {"labels": rows["prediction"].to_numpy(dtype=float)}
-    index = {label: i for i, label in enumerate(truth.classes)}
-    found = np.array([index.get(label, -1) for label in rows["prediction"].tolist()])
-    if (found >= 0).all():
-        outputs["labels"] = found
-    if "score" in rows.columns and truth.task == "binary":
-        outputs["scores"] = outputs["probabilities"] = rows["score"].to_numpy(dtype=float)
-    return outputs

@@ -32,7 +32,8 @@ class ScoreBatchOperator(TellsLineage, BaseOperator):
     """Score rows with a version of a model into one Parquet file, in bounded memory.
 
     The file has the kept columns, ``prediction``, and for a classifier ``score`` (the probability of the positive
-    class). Its footer says which model, digest and rows made it. It appears whole or not at all: a killed try, a full
+    class); of three to a hundred classes also ``probability_<class>`` of each, which an estimate of the performance
+    needs. Its footer says which model, digest and rows made it. It appears whole or not at all: a killed try, a full
     disk or a failing model leave what was there before. The same model and rows a second time find the file and score
     nothing; another model or other rows replace it at once.
 
@@ -46,6 +47,7 @@ class ScoreBatchOperator(TellsLineage, BaseOperator):
     :param version: the version; empty: the one that ``alias`` points at. (templated)
     :param alias: the alias. (templated)
     :param columns_to_keep: columns of the rows that go into the file, such as keys. (templated)
+    :param class_probabilities: whether the columns ``probability_<class>`` of several classes are written.
     :param batch_rows: how many rows are in memory at a time.
     :param on_missing_model: ``fail`` or ``skip`` while there is no such version.
     :param allow_not_finite: publish although predictions are missing or infinite; they are counted either way.
@@ -80,6 +82,7 @@ class ScoreBatchOperator(TellsLineage, BaseOperator):
         version: str = "",
         alias: str = CHAMPION,
         columns_to_keep: Sequence[str] = (),
+        class_probabilities: bool = True,
         batch_rows: int = 100_000,
         on_missing_model: str = "fail",
         allow_not_finite: bool = False,
@@ -94,6 +97,7 @@ class ScoreBatchOperator(TellsLineage, BaseOperator):
         self.version = version
         self.alias = alias
         self.columns_to_keep = columns_to_keep
+        self.class_probabilities = class_probabilities
         self.batch_rows = batch_rows
         self.on_missing_model = on_missing_model
         self.allow_not_finite = allow_not_finite
@@ -163,7 +167,9 @@ class ScoreBatchOperator(TellsLineage, BaseOperator):
             raise EmptyDataset(f"{data.label} has no rows to score")
         report["input"] = data.to_dict()
         keep = tuple(self.columns_to_keep)
-        key = scoring_key(version.name, version.version, version.model_digest, data.digest, keep)
+        key = scoring_key(
+            version.name, version.version, version.model_digest, data.digest, keep, self.class_probabilities
+        )
         target = Publication(self.destination, self.destination_conn_id)
         facts = target.metadata()
         created = facts.get("mlops.key") != key
@@ -201,7 +207,7 @@ class ScoreBatchOperator(TellsLineage, BaseOperator):
         bad = 0
         with target.writing() as writer:
             for batch in engine.batches(data.select(*columns), self.batch_rows):
-                predictions = predict(model, batch, keep)
+                predictions = predict(model, batch, keep, probabilities=self.class_probabilities)
                 bad += not_finite(predictions)
                 writer.write(predictions)
             report |= {"rows": writer.rows, "not_finite": bad}

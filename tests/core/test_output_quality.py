@@ -62,12 +62,43 @@ def test_a_model_that_is_too_old_is_said_and_an_age_that_is_not_known_too() -> N
         assert str(age.status) == status and not age.blocks
 
 
+@pytest.mark.parametrize(
+    ("seconds", "status"),
+    [
+        ([0.1] * 95 + [9.0] * 5, "passed"),
+        ([0.1] * 94 + [9.0] * 6, "failed"),
+        ([0.1] * 94 + [np.nan] * 6, "error"),
+        ([0.1] * 94 + [-0.1] * 6, "error"),  # a clock that went back
+        (["fast"] * 100, "error"),
+    ],
+)
+def test_predictions_that_are_slow_or_whose_time_is_not_known_do_not_pass(seconds: list[Any], status: str) -> None:
+    policy = {"latency_column": "took", "max_latency": {"milliseconds": 500}}
+    assert str(checked(policy, prediction=np.arange(100.0), took=seconds)["latency"].status) == status
+    assert "latency" not in checked(None, prediction=np.arange(100.0), took=seconds)
+    assert checked(policy, prediction=np.arange(100.0))["latency"].status is Status.ERROR
+
+
+def test_a_model_that_saw_data_of_after_the_time_it_is_judged_for_has_no_age() -> None:
+    found = check_outputs(pd.DataFrame(), {"max_age": 60}, trained_until=MAY + dt.timedelta(days=1), at=MAY)
+    assert [str(c.status) for c in found] == ["error"]
+
+
 def test_no_rows_are_no_verdict() -> None:
     assert checked(prediction=[]) == {} and checked(id=[1, 2]) == {}
 
 
 @pytest.mark.parametrize(
-    "settings", [{"lower": 2, "upper": 1}, {"constant": "no"}, {"max_missing": 2}, {"max_age": -1}]
+    "settings",
+    [
+        {"lower": 2, "upper": 1},
+        {"constant": "no"},
+        {"max_missing": 2},
+        {"max_age": -1},
+        {"max_latency": 1},
+        {"latency_column": "took"},
+        {"latency_column": "took", "max_latency": 1, "latency_quantile": 0},
+    ],
 )
 def test_a_policy_that_means_nothing_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
