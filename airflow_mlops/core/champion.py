@@ -6,12 +6,12 @@ that follows (:mod:`airflow_mlops.core.succession`). Whatever a kill leaves behi
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from airflow_mlops.core.errors import Conflict
 from airflow_mlops.core.moves import Claim, Move, moved_by, moves_to, read_claims
+from airflow_mlops.core.outcomes import Outcome, promoted, refused, rolled_back, superseded
+from airflow_mlops.core.outside import Ledger, notice
 from airflow_mlops.core.promotion import (
     PromotionRequest,
     Refusal,
@@ -21,36 +21,11 @@ from airflow_mlops.core.promotion import (
     judge_rollback,
 )
 from airflow_mlops.core.records import CHAMPION, PREVIOUS_CHAMPION, ModelVersion, Record
-from airflow_mlops.core.results import JSON, Decision, digest
+from airflow_mlops.core.results import JSON, Decision
 from airflow_mlops.core.succession import Registry, Step, Succession
 
 LOOKS = 50
 """How often a promotion looks again before it gives up; each look is one other move that got in between."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a promotion or a rollback ended.
-
-    :param decision: what happened or why nothing did.
-    :param refusals: empty when the alias is where it was asked to be.
-    :param version: the version that was asked for.
-    :param model_digest: of its files.
-    :param origin: the version that it replaced; empty for none.
-    :param moved: this move is in the ledger: whoever made it, others are to be told of it once.
-    """
-
-    decision: Decision
-    refusals: tuple[Refusal, ...] = ()
-    version: str = ""
-    model_digest: str = ""
-    origin: str = ""
-    moved: bool = False
-
-    @property
-    def refused(self) -> bool:
-        """Whether the alias is not where it was asked to be."""
-        return bool(self.refusals)
 
 
 def _no_step(name: str) -> None:
@@ -58,7 +33,7 @@ def _no_step(name: str) -> None:
 
 
 def promote(
-    registry: Registry,
+    registry: Ledger,
     request: PromotionRequest,
     *,
     dag_run: Mapping[str, JSON] | None = None,
@@ -69,9 +44,10 @@ def promote(
     """Make the version that passed the gate the champion, or say why not.
 
     The same request again ends in the same state with the same record, whatever happened in between. A refusal
-    changes nothing, except that it finishes a move that somebody else had won and not completed.
+    changes nothing, except that it finishes a move that somebody else had won and not completed. A champion that was
+    set by hand is entered into the ledger before it is replaced (:mod:`airflow_mlops.core.outside`).
 
-    :param registry: MLflow, as :class:`Registry`.
+    :param registry: MLflow, as :class:`~airflow_mlops.core.outside.Ledger`.
     :param request: the gate's decision and the options.
     :param dag_run: who asks; kept in the record.
     :param at: ISO time of the data it is about; what the ledger is sorted by.
@@ -80,6 +56,13 @@ def promote(
     :raises Conflict: when :data:`LOOKS` other moves got in between.
     """
     act = Succession(registry, request.model, step)
+
+    def refuse(refusals: Sequence[Refusal], champion: ModelVersion | None) -> Outcome:
+        ended = refused("promotion", request, refusals, champion, dag_run)
+        registry.record(Record.of_decision(ended.decision, subject=request.version, at=at, backfill=backfill))
+        step("refusal")
+        return ended
+
     gate = registry.find_record(request.model, "gate", request.gate.key) if request.gate else None
     judged = Decision.from_dict(gate.body) if gate else None
     approvals = tuple(_recorded(registry, request.model, approval) for approval in request.approvals)
@@ -108,21 +91,22 @@ def promote(
             why = "; ".join(r.message for r in judgement.refusals)
             end = act.close(request.judged_champion, judgement.number, f"void {why}"[:500])
             if end.startswith("void"):
-                return _refusal("promotion", request, judgement.refusals, champion, dag_run, act)
+                return refuse(judgement.refusals, champion)
         elif judgement.step == "claim":
             act.complete(champion)
+            notice(registry, request.model, at=at, dag_run=dag_run)
             move = _promotion_move(request, registry, champion, candidate, dag_run, at, backfill)
             act.intend(move)
             act.claim(move, judgement.number)
         else:
             act.complete(champion)
             if judgement.step == "refuse":
-                return _refusal("promotion", request, judgement.refusals, champion, dag_run, act)
+                return refuse(judgement.refusals, champion)
             if judgement.step == "superseded":
-                return _superseded(request, champion, dag_run)
+                return superseded(request, champion, dag_run)
             # Somebody who helped may have recorded it since the look.
             record = record or registry.find_record(request.model, "promotion", request.key)
-            return _promoted(request, record, champion, dag_run)
+            return promoted(request, record, champion, dag_run)
     raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a promotion looked at it; retry")
 
 
@@ -177,7 +161,7 @@ def _promotion_move(
 
 
 def rollback(
-    registry: Registry,
+    registry: Ledger,
     request: RollbackRequest,
     *,
     dag_run: Mapping[str, JSON] | None = None,
@@ -190,7 +174,7 @@ def rollback(
     Effectively once for the same request: the version to leave and the one to go to are chosen once and
     kept with the intent, so that a retry does not go back one further.
 
-    :param registry: MLflow, as :class:`Registry`.
+    :param registry: MLflow, as :class:`~airflow_mlops.core.outside.Ledger`.
     :param request: where to, why, and who asks.
     :param dag_run: who asks; kept in the record.
     :param at: ISO time of the data it is about; what the ledger is sorted by, and when the pin was set.
@@ -199,12 +183,19 @@ def rollback(
     :raises Conflict: when :data:`LOOKS` other moves got in between.
     """
     act = Succession(registry, request.model, step)
+
+    def refuse(refusals: Sequence[Refusal], champion: ModelVersion | None) -> Outcome:
+        ended = refused("rollback", request, refusals, champion, dag_run)
+        registry.record(Record.of_decision(ended.decision, at=at))
+        step("refusal")
+        return ended
+
     for _ in range(LOOKS):
         record = registry.find_record(request.model, "rollback", request.key)
         champion = registry.by_alias(request.model, CHAMPION)
         if record is not None:
             act.complete(champion)
-            return _rolled_back(record)
+            return rolled_back(record)
         move = _intended_rollback(registry, request)
         if move is None:
             act.complete(champion)
@@ -212,23 +203,25 @@ def rollback(
             target = _find(registry, request.model, to)
             refusals = judge_rollback(request, champion, target, to)
             if refusals or champion is None or target is None:
-                return _refusal("rollback", request, refusals, champion, dag_run, act)
+                return refuse(refusals, champion)
+            notice(registry, request.model, at=at, dag_run=dag_run)
             move = _rollback_move(request, registry, champion, target, dag_run, at, decided_by)
             act.intend(move)
         claims = act.claims(move.origin)
         mine = next((c for c in claims if c.key == move.key), None)
         other = next((c for c in claims if not c.end and c.key != move.key), None)
         if mine is not None and mine.void:
-            return _refusal("rollback", request, (_gone(move, champion, mine.end),), champion, dag_run, act)
+            return refuse((_gone(move, champion, mine.end),), champion)
         if mine is not None and mine.done:
             act.finish(move.origin, mine)
             record = registry.find_record(request.model, "rollback", request.key)
-            return _rolled_back(record or Record.of_decision(Decision.from_dict(move.decision)))
+            return rolled_back(record or Record.of_decision(Decision.from_dict(move.decision)))
         if mine is not None or other is not None:
             act.finish(move.origin, mine or other)  # type: ignore[arg-type]
-        elif champion is None or champion.version != move.origin:
+        elif act.alias(CHAMPION) != move.origin:  # read after the claims: what is free then is of this champion
+            champion = registry.by_alias(request.model, CHAMPION)
             act.complete(champion)
-            return _refusal("rollback", request, (_gone(move, champion, ""),), champion, dag_run, act)
+            return refuse((_gone(move, champion, ""),), champion)
         else:
             act.claim(move, len(claims))
     raise Conflict(f"the champion of {request.model!r} moved {LOOKS} times while a rollback looked at it; retry")
@@ -306,17 +299,6 @@ def _before(registry: Registry, target: ModelVersion, leaving: str) -> str:
     return ""
 
 
-def _rolled_back(record: Record) -> Outcome:
-    decision = Decision.from_dict(record.body)
-    return Outcome(
-        decision=decision,
-        version=str(decision.evidence.get("version") or ""),
-        model_digest=str(decision.evidence.get("model_digest") or ""),
-        origin=str(decision.evidence.get("replaces") or ""),
-        moved=True,
-    )
-
-
 def _find(registry: Registry, model: str, version: str) -> ModelVersion | None:
     """A version by its number; what is no number is no version."""
     return registry.version(model, version) if version.isdigit() else None
@@ -329,78 +311,3 @@ def _recorded(registry: Registry, model: str, approval: Decision | None) -> Deci
 
 def _kept(version: ModelVersion | None, to: str) -> str:
     return version.version if version and version.version != to else ""
-
-
-def _promoted(request: PromotionRequest, record: Record | None, champion: ModelVersion | None, dag_run: Any) -> Outcome:
-    assert champion is not None  # what "already" means
-    if record is not None:
-        decision = Decision.from_dict(record.body)
-        origin = str(decision.evidence.get("replaces") or "")
-    else:
-        origin = ""
-        decision = Decision(
-            kind="promotion",
-            model=request.model,
-            decision="already_promoted",
-            reasons=(f"version {champion.version} is the champion already, by {moved_by(champion)}",),
-            evidence={"version": champion.version, "model_digest": champion.model_digest},
-            inputs=request.inputs,
-            decided_by=request.decided_by,
-            dag_run=dag_run or {},
-        )
-    return Outcome(
-        decision=decision,
-        version=champion.version,
-        model_digest=champion.model_digest,
-        origin=origin,
-        moved=record is not None,
-    )
-
-
-def _superseded(request: PromotionRequest, champion: ModelVersion | None, dag_run: Any) -> Outcome:
-    now = f"version {champion.version} is, by {moved_by(champion)}" if champion else "nothing is"
-    decision = Decision(
-        kind="promotion",
-        model=request.model,
-        decision="superseded",
-        reasons=(f"version {request.version} was made the champion by this promotion once; now {now}",),
-        evidence={
-            "version": champion.version if champion else None,
-            "promoted": request.version,
-            "model_digest": champion.model_digest if champion else None,
-        },
-        inputs=request.inputs,
-        decided_by=request.decided_by,
-        dag_run=dag_run or {},
-    )
-    return Outcome(
-        decision=decision,
-        version=request.version,
-        model_digest=request.model_digest,
-        origin=request.judged_champion,
-        moved=True,
-    )
-
-
-def _refusal(
-    kind: str,
-    request: PromotionRequest | RollbackRequest,
-    refusals: Sequence[Refusal],
-    champion: ModelVersion | None,
-    dag_run: Mapping[str, JSON] | None,
-    act: Succession,
-) -> Outcome:
-    seen = champion.version if champion else ""
-    decision = Decision(
-        kind=kind,
-        model=request.model,
-        decision="refused",
-        reasons=tuple(f"{r.code}: {r.message}" for r in refusals),
-        evidence={"codes": [r.code for r in refusals], "champion": seen or None, "request": dict(request.inputs)},
-        # Another key than the promotion's own: what was refused today may be promoted tomorrow.
-        inputs={**request.inputs, "refused": digest(sorted(r.code for r in refusals), seen)},
-        dag_run=dag_run or {},
-    )
-    act.registry.record(Record.of_decision(decision, subject=getattr(request, "version", "")))
-    act.step("refusal")
-    return Outcome(decision=decision, refusals=tuple(refusals))

@@ -93,15 +93,14 @@ def notice(
         act.complete(before)
         records = registry.history(model, kinds=KINDS, limit=1000)
         # Read again after the ledger: a promotion that was made in between is in one of them and not in the other.
-        champion = registry.by_alias(model, CHAMPION)
-        if _version(before) != _version(champion):
+        if _version(before) != registry.alias(model, CHAMPION):
             continue
         known, last = last_champion(records)
-        if _version(champion) == known:
+        if _version(before) == known:
             return None
-        decision = moved_outside(model, champion, known, last, noticed_at=at, dag_run=dag_run)
+        decision = moved_outside(model, before, known, last, noticed_at=at, dag_run=dag_run)
         stored = registry.record(
-            Record.of_decision(decision, subject=_version(champion), at=_not_before(at, last), backfill=backfill)
+            Record.of_decision(decision, subject=_version(before), at=_not_before(at, last), backfill=backfill)
         )
         return Decision.from_dict(stored.body)
     raise Conflict(f"the champion of {model!r} moved {LOOKS} times while the ledger was compared with it; retry")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_mlops.core.errors import UnknownName
+from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.records import KINDS, TAG, Record
 from airflow_mlops.core.results import JSON
 from airflow_mlops.hooks._base import HookBase, quoted
@@ -115,7 +115,9 @@ class Records(HookBase):
             f"and tags.`{TAG}kind` = {quoted(kind)} and tags.`{TAG}key` = {quoted(key)}"
         )
         with self.translating():
-            for run in self.client.search_runs([self.experiment_id(model)], where, max_results=10):
+            found = list(self.client.search_runs([self.experiment_id(model)], where, max_results=10))
+        for run in found:
+            with contextlib.suppress(UsageError), self.absent_is_none():  # taken away since, by its own task
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def find_record(self, model: str, kind: str, key: str) -> Record | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_mlops.assets import model_uri
-from airflow_mlops.core.champion import Outcome, promote, rollback
+from airflow_mlops.core.champion import promote, rollback
 from airflow_mlops.core.errors import UsageError
+from airflow_mlops.core.outcomes import Outcome
 from airflow_mlops.core.promotion import PromotionRequest, RollbackRequest
 from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.exceptions import PromotionRefused
@@ -63,7 +64,7 @@ class _MovesChampion(TellsLineage, BaseOperator):
                 "model_digest": outcome.model_digest,
                 "replaces": outcome.origin or None,
             }
-            emit_once(self, context, self.model_name, decision.key, extra)
+            emit_once(self, context, self.hook, self.model_name, outcome.version, decision.key, extra)
         else:
             without_event(self, self.model_name)
         return result

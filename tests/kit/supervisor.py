@@ -24,6 +24,7 @@ class Supervisor:
     :ivar rendered: the rendered template fields of the latest task.
     :ivar skipped: ids of tasks that a branch skipped, in the latest task.
     :ivar forms: task instance id -> the form that a person is shown; the first one of a task stands, as in Airflow.
+    :ivar states: ``(dag_id, run_id, task_id, map_index) -> state`` of other tasks; one that is not there is gone.
     :ivar messages: every message that was sent, in order.
     """
 
@@ -35,6 +36,7 @@ class Supervisor:
         self.rendered: dict[str, Any] = {}
         self.skipped: list[str] = []
         self.forms: dict[str, comms.CreateHITLDetailPayload] = {}
+        self.states: dict[tuple[str, str, str, int], str] = {}
         self.messages: list[Any] = []
 
     def send(self, msg: Any) -> Any:
@@ -152,6 +154,14 @@ class Supervisor:
         return comms.AssetEventsResult(asset_events=[])
 
     _on_GetAssetEventByAssetAlias = _on_GetAssetEventByAsset
+
+    def _on_GetTaskStates(self, msg: comms.GetTaskStates) -> comms.TaskStatesResult:
+        found: dict[str, dict[str, str]] = {}
+        for (dag_id, run_id, task_id, index), state in self.states.items():
+            asked = dag_id == msg.dag_id and msg.map_index in (None, index)
+            if asked and run_id in (msg.run_ids or [run_id]) and task_id in (msg.task_ids or [task_id]):
+                found.setdefault(run_id, {})[task_id if index < 0 else f"{task_id}_{index}"] = state
+        return comms.TaskStatesResult(task_states=found)
 
     # The task's own life -------------------------------------------------------------------------------------
 

@@ -89,8 +89,11 @@ def test_a_gated_version_becomes_champion_is_recorded_and_told(
     assert result["decision"] == "promoted" and result["evidence"]["replaces"] == old
     assert result["dag_run"]["task_id"] == "promote"
     assert aliases(hook, model) == {"champion": new, "previous_champion": old}
-    (record,) = hook.history(model, kinds=["promotion"])
+    record, outside = hook.history(model, kinds=["promotion"])
     assert (record.outcome, record.subject, record.body) == ("promoted", new, result)
+    assert (outside.outcome, outside.subject) == ("moved_outside", old), (
+        "set by hand, and entered before it was replaced"
+    )
     (event,) = events.written
     assert event.asset.uri == model_asset(model).uri
     assert event.extra == {
@@ -136,8 +139,8 @@ def test_without_a_look_at_the_events_a_cleared_task_would_emit_again(
     """That :class:`Events` does what Airflow does: an outlet that is left in place is an event."""
     old, new = with_champion(hook, model), make_version(hook, model)
     gate = make_gate(hook, model, new, old)
-    for _ in range(2):
-        run_task(PromoteModelOperator(task_id="promote", model_name=model, gate=gate))
+    for number in (1, 2):
+        run_task(PromoteModelOperator(task_id="promote", model_name=model, gate=gate), try_number=number)
         events.succeed()
         events.written[-1].extra = {}  # the key is gone: nobody can tell
     assert len(events.written) == 2
@@ -148,10 +151,10 @@ def test_a_model_that_is_named_at_run_time_is_told_through_an_alias(
 ) -> None:
     old, new = with_champion(hook, model), make_version(hook, model)
     gate = make_gate(hook, model, new, old)
-    for _ in range(2):
+    for number in (1, 2):
         operator = PromoteModelOperator(task_id="promote", model_name="{{ params.model }}", gate=gate)
         assert operator.outlets == [AssetAlias("mlmodel")]
-        run_task(operator, params={"model": model})
+        run_task(operator, params={"model": model}, try_number=number)
         events.succeed()
     assert [e.asset.uri for e in events.written] == [model_asset(model).uri]
 
@@ -234,9 +237,9 @@ def test_a_rollback_goes_back_once_pins_and_tells(
     old, new = with_champion(hook, model), make_version(hook, model)
     run_task(PromoteModelOperator(task_id="promote", model_name=model, gate=make_gate(hook, model, new, old)))
     events.succeed()
-    for _ in range(2):
+    for number in (1, 2):
         operator = RollbackModelOperator(task_id="back", model_name=model, reason="AUC fell to {{ params.auc }}")
-        result = run_task(operator, params={"auc": 0.51})
+        result = run_task(operator, params={"auc": 0.51}, try_number=number)
         events.succeed()
         assert result["decision"] == "rolled_back" and result["evidence"]["version"] == old
         assert aliases(hook, model) == {"champion": old}
@@ -389,6 +392,7 @@ def test_of_promotions_at_the_same_moment_one_wins(served: MlflowHook, model: st
         ended[arguments["gate"]["evidence"]["candidate"]["version"]] = (decision, message)
     for process in started:
         process.join(60)
+    assert sorted(d for d, _ in ended.values()) == ["PromotionRefused"] * 2 + ["promoted"], str(ended)
     (winner,) = [v for v, (decision, _) in ended.items() if decision == "promoted"]
     (loser,) = [v for v in versions if v != winner]
     assert ended[loser][0] == "PromotionRefused" and "champion_moved" in ended[loser][1]
