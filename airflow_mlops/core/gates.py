@@ -73,11 +73,14 @@ __all__ = [
 PASS, REJECT = "pass", "reject"
 
 
-def judge(evaluation: Evaluation, policy: GatePolicy, *, dag_run: Mapping[str, Any] | None = None) -> Decision:
+def judge(
+    evaluation: Evaluation, policy: GatePolicy, *, recorded: bool = True, dag_run: Mapping[str, Any] | None = None
+) -> Decision:
     """The verdict of a policy on an evaluation. Pure: the same two give the same decision.
 
     :param evaluation: figures and evidence.
     :param policy: what has to hold.
+    :param recorded: whether the ledger has the evaluation; where it has not, the evidence says so.
     :param dag_run: who asks; recorded, and no input of the verdict.
     :returns: a decision of kind ``gate``: ``pass``, ``reject`` or ``require_approval``. Its evidence has ``candidate``
         and ``champion`` (version, digest, state), ``report`` with every check, the digests, and what was assumed.
@@ -110,6 +113,7 @@ def judge(evaluation: Evaluation, policy: GatePolicy, *, dag_run: Mapping[str, A
             "policy": policy.to_dict(),
             "figures": [_row(f) for f in evaluation.metrics],
             "report": report.to_dict(),
+            **({} if recorded else {"unrecorded": True}),
         },
         inputs=inputs,
         dag_run=dag_run or {},
@@ -192,6 +196,8 @@ def _contenders(evaluation: Evaluation, policy: GatePolicy) -> list[Check]:
     return checks
 
 
+UNRECORDED = "The evaluation has no record in MLflow: the author of the DAG takes it as it is."
+
 TITLES = {PASS: "passes", REJECT: "is rejected", REQUIRE_APPROVAL: "waits for an approval"}
 
 MARKS = {
@@ -225,6 +231,7 @@ def verdict_markdown(decision: Decision, *, most: int = 20) -> str:
         f"(digest `{_cell(str(data['digest'])[:12])}`).",
         f"Model digest `{_cell(candidate['model_digest'][:12] or 'unknown')}`, "
         f"trained on data until {_cell(candidate['data_until'] or '?')}.",
+        *([f"**{UNRECORDED}**"] if evidence.get("unrecorded") else []),
         "",
         *(f"- {_cell(reason)}" for reason in decision.reasons[:10]),
         *([f"- ... and {len(decision.reasons) - 10} more"] if len(decision.reasons) > 10 else []),

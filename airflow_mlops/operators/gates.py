@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ON_REJECT = ("fail", "branch", "skip")
 
+UNRECORDED = ("refuse", "accept")
+
 
 class GateOperator(BaseOperator, BranchMixIn):
     """Judge an evaluation by a policy. What is not known is never a pass.
@@ -44,6 +46,9 @@ class GateOperator(BaseOperator, BranchMixIn):
     :param on_reject: ``fail`` the task; ``branch`` to one of two ways; ``skip`` what is downstream.
     :param pass_task_ids: where to go on a pass, with ``branch``.
     :param reject_task_ids: where to go on a rejection, with ``branch``; empty: nowhere.
+    :param unrecorded: an evaluation that no ``EvaluateModelOperator`` recorded: ``refuse`` it, because nothing tells
+        it from one that somebody wrote into XCom; or ``accept`` what a task of your own evaluated, which the decision
+        then says. One that has a record is compared with it all the same.
     :param mlflow_conn_id: the MLflow connection. (templated)
     :raises GateRejected: not retried: a rejection with ``fail``, or a policy or evaluation that can't be judged by,
         such as one that differs from its record in MLflow.
@@ -64,6 +69,7 @@ class GateOperator(BaseOperator, BranchMixIn):
         on_reject: str = "fail",
         pass_task_ids: str | Sequence[str] = (),
         reject_task_ids: str | Sequence[str] = (),
+        unrecorded: str = "refuse",
         mlflow_conn_id: str = "mlflow_default",
         **kwargs: Any,
     ) -> None:
@@ -74,6 +80,7 @@ class GateOperator(BaseOperator, BranchMixIn):
         self.on_reject = on_reject
         self.pass_task_ids = pass_task_ids
         self.reject_task_ids = reject_task_ids
+        self.unrecorded = unrecorded
         self.mlflow_conn_id = mlflow_conn_id
 
     @cached_property
@@ -108,6 +115,8 @@ class GateOperator(BaseOperator, BranchMixIn):
     def _judged(self, context: Context) -> tuple[Decision, str]:
         if self.on_reject not in ON_REJECT:
             raise UnknownName("on_reject", self.on_reject, ON_REJECT)
+        if self.unrecorded not in UNRECORDED:
+            raise UnknownName("unrecorded", self.unrecorded, UNRECORDED)
         if self.on_reject == "branch" and not self.pass_task_ids:
             raise UsageError("on_reject='branch' needs pass_task_ids")
         from airflow_mlops.pages import verdict_page
@@ -116,8 +125,8 @@ class GateOperator(BaseOperator, BranchMixIn):
         evaluation = Evaluation.from_dict(self.evaluation)
         if self.model_name and evaluation.model_name != self.model_name:
             raise UsageError(f"this is an evaluation of {evaluation.model_name!r}, not of {self.model_name!r}")
-        self._as_recorded(evaluation)
-        judged = judge(evaluation, policy, dag_run=run_of(context))
+        stands = self._as_recorded(evaluation)
+        judged = judge(evaluation, policy, recorded=stands, dag_run=run_of(context))
         page = verdict_markdown(judged)
         candidate = evaluation.candidate.version
         record = self.hook.record(
@@ -140,22 +149,30 @@ class GateOperator(BaseOperator, BranchMixIn):
             self.hook.tag_version(evaluation.model_name, candidate, tags)
         return stored, page
 
-    def _as_recorded(self, evaluation: Evaluation) -> None:
-        """What came through XCom is what the evaluation wrote into the ledger, to the last figure.
+    def _as_recorded(self, evaluation: Evaluation) -> bool:
+        """Whether what came through XCom is what an evaluation wrote into the ledger, to the last figure.
 
-        :raises UsageError: when it is not. One that no ``EvaluateModelOperator`` made has no record to differ from.
+        :raises UsageError: when it is not, but for what no ``EvaluateModelOperator`` made, where that is accepted.
         """
         key = str(evaluation.record.get("key") or "")
-        if not key and not evaluation.config:
-            return
+        if not key and not evaluation.config and self.unrecorded == "accept":
+            self.log.warning("this evaluation has no record in the ledger: unrecorded='accept' takes it at its word")
+            return False
         record = self.hook.find_record(evaluation.model_name, "evaluation", key) if key else None
         if record is None:
-            raise UsageError(f"the ledger has no evaluation {key!r} of {evaluation.model_name!r}: run it again")
+            said = f"no evaluation {key!r} of {evaluation.model_name!r}: run it again"
+            if not key and not evaluation.config:
+                said = (
+                    "no record of this evaluation, which no EvaluateModelOperator made; if a task of your own did, "
+                    "say unrecorded='accept'"
+                )
+            raise UsageError(f"the ledger has {said}")
         if Evaluation.from_dict(record.body).digest != evaluation.digest:
             raise UsageError(
                 f"this is not the evaluation {key!r} as it was recorded (run {record.run_id}): something changed it "
                 "on its way; run the evaluation again"
             )
+        return True
 
 
 def _ids(value: str | Sequence[str]) -> list[str] | None:

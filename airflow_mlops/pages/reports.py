@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from airflow_mlops.core.gates import UNRECORDED
 from airflow_mlops.core.results import finite
 from airflow_mlops.pages import charts, words
 from airflow_mlops.pages.histograms import columns_of, plots_of
@@ -107,6 +108,7 @@ def verdict_page(decision: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:
         lead=f"Decided by {decision.get('decided_by') or 'policy'}{f' in {run}' if run else ''}.",
         reasons=reasons[:10],
         more_reasons=max(0, len(reasons) - 10),
+        note=UNRECORDED if evidence.get("unrecorded") else "",
         facts=_evidence(evidence, candidate, champion),
         figures=[_figure(f) for f in listed(evidence, "figures") if isinstance(f, Mapping)],
         failed=[c for c in checks if c["status"] not in NOT_FAILED][:MOST_CHECKS],

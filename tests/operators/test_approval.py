@@ -49,7 +49,13 @@ class World:
             data={"uri": "holdout.parquet", "digest": "e" * 32},
         )
         result: dict[str, Any] = self.run_task(
-            GateOperator(task_id="gate", evaluation=evaluation.to_dict(), policy=policy, on_reject="skip")
+            GateOperator(
+                task_id="gate",
+                evaluation=evaluation.to_dict(),
+                policy=policy,
+                on_reject="skip",
+                unrecorded="accept",
+            )
         )
         return result
 

@@ -54,6 +54,7 @@ def version(mlflow_local: Path) -> ModelVersion:
 
 def gate(value: Any, policy: Any = POLICY, **options: Any) -> GateOperator:
     value = value.to_dict() if isinstance(value, Evaluation) else value
+    options = {"unrecorded": "accept", **options}
     return GateOperator(task_id="gate", evaluation=value, policy=policy, **options)
 
 
@@ -146,6 +147,7 @@ def test_a_policy_from_a_templated_path(version: ModelVersion, run_task: Any, tm
         (evaluation(), POLICY, {"model_name": "churn"}, "an evaluation of 'flights', not of 'churn'"),
         (evaluation(), POLICY, {"on_reject": "ignore"}, "unknown on_reject 'ignore'"),
         (evaluation(), POLICY, {"on_reject": "branch"}, "needs pass_task_ids"),
+        (evaluation(), POLICY, {"unrecorded": "maybe"}, "unknown unrecorded 'maybe'"),
     ],
 )
 def test_what_can_not_be_judged_never_passes(
@@ -177,6 +179,25 @@ def test_an_evaluation_that_was_changed_on_its_way_is_not_judged(version: ModelV
     for lost in ({}, {"key": "k2"}):  # what has a configuration was made by the operator, which records
         with pytest.raises(GateRejected, match="the ledger has no evaluation"):
             run_task(gate(dataclasses.replace(better, record=lost)))
+
+
+def test_an_evaluation_without_a_record_is_refused_unless_the_author_takes_it(
+    version: ModelVersion, run_task: Any
+) -> None:
+    """Whoever can write XCom could strip record and configuration both, and write the figures that pass."""
+    stripped = evaluation(candidate=0.99)
+    with pytest.raises(GateRejected, match=r"no record of this evaluation.*unrecorded='accept'"):
+        run_task(GateOperator(task_id="gate", evaluation=stripped.to_dict(), policy=POLICY))
+    assert not MlflowHook().history("flights", kinds=["gate"])
+    accepted = run_task(gate(stripped))
+    record = MlflowHook().find_record("flights", "gate", Decision.from_dict(accepted).key)
+    assert accepted["evidence"]["unrecorded"] is True
+    assert "has no record in MLflow" in MlflowHook().read_text(record.run_id, "verdict.md")
+    assert "has no record in MLflow" in MlflowHook().read_text(record.run_id, "verdict.html")
+    kept = run_task(
+        GateOperator(task_id="gate", evaluation=recorded(evaluation(candidate=0.7)).to_dict(), policy=POLICY)
+    )
+    assert "unrecorded" not in kept["evidence"]
 
 
 def test_a_pass_of_older_rules_does_not_stand_against_a_rejection(

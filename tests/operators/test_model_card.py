@@ -47,11 +47,12 @@ def judged(hook: MlflowHook, run_task: TaskRunner) -> dict[str, Any]:
         rows=1000,
         data={"uri": "holdout.parquet", "digest": "e" * 32},
     )
-    hook.record(
+    record = hook.record(
         Record(kind="evaluation", model=MODEL, key="e", outcome="scored", subject=version, body=evaluation.to_dict())
     )
+    found = {**evaluation.to_dict(), "record": {"run_id": record.run_id, "key": "e"}}
     policy = {"checks": [{"value": {"metric": "roc_auc", "lower": 0.6}}]}
-    result: dict[str, Any] = run_task(GateOperator(task_id="gate", evaluation=evaluation.to_dict(), policy=policy))
+    result: dict[str, Any] = run_task(GateOperator(task_id="gate", evaluation=found, policy=policy))
     return result
 
 

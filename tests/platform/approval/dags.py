@@ -36,7 +36,7 @@ def evaluate(params=None):
 
 for name, waits in WAITS.items():
     with DAG(name, schedule=None, params={"model": Param("late", type="string")}) as dag:
-        gate = GateOperator(task_id="gate", evaluation=evaluate(), policy=POLICY)
+        gate = GateOperator(task_id="gate", evaluation=evaluate(), policy=POLICY, unrecorded="accept")
         approve = ApproveModelOperator(task_id="approve", model_name="{{ params.model }}", gate=gate.output, **waits)
         PromoteModelOperator(
             task_id="promote", model_name="{{ params.model }}", gate=gate.output, approval=approve.output
