@@ -84,6 +84,12 @@ class LifecycleNotifier(BaseNotifier):
             message["text"] = str(self.text)
         self.send(message)
 
+    async def async_notify(self, context: Context) -> None:
+        """The same from the triggerer, in a thread of its own: nothing else there waits for it."""
+        import asyncio
+
+        await asyncio.to_thread(self.notify, context)
+
     def send(self, message: Mapping[str, JSON]) -> None:
         """Send it; whatever goes wrong may be raised, Airflow logs it.
 
@@ -99,12 +105,17 @@ def _message(context: Mapping[str, Any]) -> Message:
     if not value and error is None and ti is not None:
         value = _returned(ti)
     run = {k: _plain(v) for k in RUN if (v := getattr(ti, k, None)) is not None and v != -1}
+    deadline = context.get("deadline")
+    dag_run = context.get("dag_run")
+    if isinstance(deadline, Mapping) and isinstance(dag_run, Mapping):  # as a DeadlineAlert calls, for no task
+        run = {"dag_id": str(dag_run.get("dag_id")), "run_id": str(dag_run.get("dag_run_id"))}
     url = str(getattr(ti, "log_url", "") or "")
     return message_for(
         value if isinstance(value, Mapping) else None,
         run=run,
         error=f"{type(error).__name__}: {error}"[:1500] if isinstance(error, BaseException) else str(error or ""),
         url=url if url.startswith(("http://", "https://")) else "",
+        deadline=str(deadline.get("deadline_time") or "") if isinstance(deadline, Mapping) else "",
     )
 
 

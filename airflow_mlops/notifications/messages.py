@@ -6,12 +6,14 @@ The title fits a subject line, the text says why, on what figures, and where to 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_mlops.core.results import JSON, finite
 
 MOST_REASONS = 10
+MOST_COLUMNS = 3
 MOST_TITLE = 160
 
 
@@ -66,7 +68,23 @@ def _labelled(value: Mapping[str, Any]) -> str:
 def _drift(value: Mapping[str, Any]) -> str:
     details = _part(value, "details")
     share = f": {details['columns_drifted']} of {details['columns']} columns" if "columns_drifted" in details else ""
-    return f"Drift in {value.get('subject') or 'the data'}{share}"
+    worst = dict.fromkeys(
+        str(c["subject"]) for c in _worst(value) if c.get("subject") and c.get("name") != "new_column"
+    )
+    named = f" ({', '.join(list(worst)[:MOST_COLUMNS])})" if worst else ""
+    return f"Drift in {value.get('subject') or 'the data'}{share}{named}"
+
+
+def _worst(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What failed, what stands in the way first, then the largest effect over its floor; what has no size is first."""
+
+    def order(check: Mapping[str, Any]) -> tuple[bool, float]:
+        excess = finite(_part(check, "details").get("excess"))
+        return check.get("severity") == "warning" and check.get("name") == "new_column", -(
+            math.inf if excess is None else excess
+        )
+
+    return sorted((c for c in _checks(value) if c.get("status") == "failed"), key=order)
 
 
 def _performance(value: Mapping[str, Any]) -> str:
@@ -117,7 +135,7 @@ EVENTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mappin
 }
 """Event -> how it is recognised, and its title. The first that fits is it; else ``task_failed`` or ``finished``."""
 
-NAMES = (*EVENTS, "task_failed", "finished")
+NAMES = (*EVENTS, "deadline_missed", "task_failed", "finished")
 
 
 def message_for(
@@ -126,6 +144,7 @@ def message_for(
     run: Mapping[str, JSON] | None = None,
     error: str = "",
     url: str = "",
+    deadline: str = "",
 ) -> Message:
     """The message of one event.
 
@@ -134,6 +153,7 @@ def message_for(
     :param run: ``dag_id``, ``run_id``, ``task_id`` ...
     :param error: why the task failed, where it did.
     :param url: where Airflow shows it.
+    :param deadline: the time that a DAG run had to be done by and was not.
 
     >>> message_for({"kind": "gate", "model": "churn", "decision": "reject", "reasons": ["roc_auc is 0.5"],
     ...              "evidence": {"candidate": {"version": "3"}}}).title
@@ -146,14 +166,18 @@ def message_for(
     if event:
         title = EVENTS[event][1](found)
     else:
-        event = "task_failed" if error else "finished"
-        title = f"{'Failed' if error else 'Finished'}: {where or 'a task'}"
+        event = "deadline_missed" if deadline else "task_failed" if error else "finished"
+        word = {"deadline_missed": "Too late", "task_failed": "Failed", "finished": "Finished"}[event]
+        title = f"{word}: {where or 'a task'}"
     lines = _why(found) or ([error] if error else [])
+    lines += [f"It had to be done by {deadline}."] if deadline else []
     about = _about(found)
     lines += [about] if about else []
     if run.get("dag_id"):
         told = ", ".join(f"{k.removesuffix('_id')} {run[k]}" for k in ("dag_id", "run_id", "task_id") if run.get(k))
         lines.append(f"Airflow: {told}")
+    record = str(_part(value, "record").get("link") or "") if isinstance(value, Mapping) else ""
+    lines += [f"Record: {record}"] if record.startswith(("http://", "https://")) else []
     if url:
         lines.append(url)
     return Message(
@@ -198,7 +222,12 @@ def _why(value: Mapping[str, Any]) -> list[str]:
     """At most ten reasons, then how many more there are."""
     reasons = value.get("reasons")
     lines = [str(r) for r in reasons] if isinstance(reasons, list | tuple) else []
-    for check in _checks(value):
+    checks = _checks(value)
+    if value.get("kind") == "drift":  # the columns that moved furthest first
+        worst = _worst(value)
+        checks = [*(c for c in checks if c.get("name") == "dataset"), *(c for c in worst if c.get("name") != "dataset")]
+        checks += [c for c in _checks(value) if c.get("status") != "failed" and c.get("name") != "dataset"]
+    for check in checks:
         if check.get("status") not in ("passed", "skipped"):
             about = f" {check['subject']}" if check.get("subject") else ""
             seen = check.get("message") or f"saw {check.get('observed')!r}, expected {check.get('expected')}"

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_mlops.core.gates import GatePolicy, Value
 from airflow_mlops.core.results import Check, Decision, Report, Status
+from airflow_mlops.notifications.lifecycle import message_of
 from airflow_mlops.notifications.messages import NAMES, message_for
 from tests.kit import ledger
 
@@ -57,7 +58,34 @@ def test_each_event_is_recognised_and_named(event):
 
 
 def test_every_event_has_a_case():
-    assert {*CASES, "task_failed", "finished"} == set(NAMES)
+    assert {*CASES, "deadline_missed", "task_failed", "finished"} == set(NAMES)
+
+
+def test_drift_names_the_columns_that_moved_furthest_and_links_to_the_record():
+    moved = {"gust": 1.5, "wind": 9.0, "hour": 3.0, "dew": 2.0}
+    checks = [Check(name="new_column", status=Status.FAILED, severity="warning", subject="new", message="m")]
+    checks += [
+        Check(name="distribution", status=Status.FAILED, subject=c, message="moved", details={"excess": e})
+        for c, e in moved.items()
+    ]
+    report = Report(kind="drift", subject="2013-08", checks=tuple(checks), details={"columns_drifted": 4, "columns": 9})
+    value = {"report": report.to_dict(), "record": {"link": "https://mlflow.example.org/#/runs/1"}}
+    message = message_for(value, run=RUN)
+    assert message.title == "Drift in 2013-08: 4 of 9 columns (wind, hour, dew)"
+    names = [line.split()[2].rstrip(":") for line in message.text.splitlines() if line.startswith("- ")]
+    assert names == ["wind", "hour", "dew", "gust", "new"]
+    assert "Record: https://mlflow.example.org/#/runs/1" in message.text
+    assert "javascript" not in message_for(value | {"record": {"link": "javascript:alert(1)"}}).text
+
+
+def test_a_deadline_that_was_missed_says_of_which_run():
+    context = {
+        "dag_run": {"dag_id": "model_age", "dag_run_id": "asset__1"},
+        "deadline": {"id": "7", "deadline_time": "2013-09-01T00:00:00Z"},
+    }
+    message = message_of(context)
+    assert (message["event"], message["title"]) == ("deadline_missed", "Too late: model_age")
+    assert "done by 2013-09-01" in message["text"] and "run asset__1" in message["text"]
 
 
 def test_the_reasons_are_in_the_text_and_bounded():
