@@ -12,7 +12,8 @@ and a column keeps its type where it has nulls.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_mlops.core.expectations import Expectation, Outcome
@@ -48,20 +49,45 @@ def plan(expectation: Expectation, source: Source, prefix: str) -> Plan:
 _NO_MATTER = ("batch_id", "result_format", "catch_exceptions", "meta")
 
 
-def _rows(scope: Scope, counted: str, ok: str, mostly: float, shown: tuple[Column, ...]) -> Plan:
-    """An expectation about rows: of those that are ``counted``, ``ok`` holds."""
-    bad = scope.given(f"({counted}) AND ({ok}) IS NOT TRUE")
-    aggregates = (
-        f"count(*) FILTER (WHERE {scope.given('')})",
-        f"count(*) FILTER (WHERE {scope.given(counted)})",
-        f"count(*) FILTER (WHERE {bad})",
-    )
-    return Plan(ANY, aggregates, lambda v: mapped(v[0], v[1], v[2], mostly), bad=bad, shown=shown)
+def _rows(
+    scope: Scope, counted: str, ok: str, mostly: float, shown: tuple[Column, ...], how_many: str | None = None
+) -> Plan:
+    """An expectation about rows: of those that are ``counted``, ``ok`` holds.
+
+    :param how_many: SQL of how many are counted, where there is a shorter one.
+    """
+    wrong = f"({counted}) AND ({ok}) IS NOT TRUE"
+    aggregates = (scope.count(), how_many or scope.count(counted), scope.count(wrong))
+
+    def finish(counts: Sequence[Any]) -> Outcome:
+        rows, considered, unexpected = _whole(counts)
+        return mapped(rows, considered, unexpected, mostly)
+
+    return Plan(ANY, aggregates, finish, bad=scope.given(wrong), shown=shown)
 
 
 def _column_rows(scope: Scope, kwargs: dict[str, Any], ok: Callable[[Column], str]) -> Plan:
     column = scope.column(kwargs["column"])
-    return _rows(scope, present(column), ok(column), mostly_of(kwargs.get("mostly")), (column,))
+    mostly = mostly_of(kwargs.get("mostly"))
+    return _rows(scope, present(column), ok(column), mostly, (column,), scope.count_present(column))
+
+
+def _whole(counts: Sequence[Any]) -> list[int]:
+    """Counts as they are fetched: of no rows they are null, and some databases add up to decimals."""
+    return [int(c or 0) for c in counts]
+
+
+def _without_nan(scope: Scope, column: Column, *wrong: str) -> tuple[str, ...]:
+    """Aggregates that are the counts where a float column has no NaN: rows, values, and those that are ``wrong``.
+
+    The first says whether they are: DuckDB has NaN as the greatest value of all, and asking for that one is cheaper
+    than asking every value. Only without a row condition, and where DuckDB counts: another database reads whole rows,
+    and reads them again for a second query.
+    """
+    if column.type != "float" or scope.where or not scope.in_duckdb:
+        return ()
+    counts = (f"sum(CAST(({w}) AS INT))" for w in wrong)  # null of a null, which is no value
+    return (f"isnan(max({column.sql}))", "count(*)", f"count({column.sql})", *counts)
 
 
 def _nulls(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
@@ -69,10 +95,20 @@ def _nulls(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
         name, mostly = take(kwargs, "column", "mostly")
         column = scope.column(name)
         bad = scope.given(present(column) if wanted else f"NOT ({present(column)})")
-        aggregates = (f"count(*) FILTER (WHERE {scope.given('')})", f"count(*) FILTER (WHERE {bad})")
         share = mostly_of(mostly)
-        shown = (column,) if wanted else ()
-        return Plan(ANY, aggregates, lambda v: mapped(v[0], None, v[1], share), bad=bad, shown=shown)
+
+        def finish(counts: Sequence[Any]) -> Outcome:
+            rows, there = _whole(counts)
+            return mapped(rows, None, there if wanted else rows - there, share)
+
+        return Plan(
+            ANY,
+            (scope.count(), scope.count_present(column)),
+            finish,
+            bad=bad,
+            shown=(column,) if wanted else (),
+            quick=_without_nan(scope, column),
+        )
 
     return compile_
 
@@ -84,8 +120,8 @@ def _in_set(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
             raise Uncompilable("a set of another kind")
 
         def ok(column: Column) -> str:
-            slots = ", ".join(scope.bind(column, v) for v in values)
-            return f"{value_of(column)} {'IN' if wanted else 'NOT IN'} ({slots})"
+            inside = scope.among(column, values)
+            return inside if wanted else f"NOT ({inside})"
 
         return _column_rows(scope, kwargs, ok)
 
@@ -117,11 +153,15 @@ _BETWEEN = ("min_value", "max_value", "strict_min", "strict_max")
 def _values_between(scope: Scope, kwargs: dict[str, Any]) -> Plan:
     take(kwargs, "column", "mostly", *_BETWEEN)
 
-    def ok(column: Column) -> str:
-        need(column, *_ORDERED)  # the library refuses bounds on text
-        return _bounds(scope, kwargs, value_of(column), lambda v: scope.bind(column, v))
+    column = scope.column(kwargs["column"])
+    need(column, *_ORDERED)  # the library refuses bounds on text
+    bind = functools.cache(lambda v: scope.bind(column, v))  # a query binds just what is in it
 
-    return _column_rows(scope, kwargs, ok)
+    def within(value: str) -> str:
+        return _bounds(scope, kwargs, value, bind)
+
+    made = _column_rows(scope, kwargs, lambda c: within(c.sql))
+    return dataclasses.replace(made, quick=_without_nan(scope, column, f"NOT ({within(column.sql)})"))
 
 
 def _lengths(scope: Scope, kwargs: dict[str, Any]) -> Plan:
@@ -151,7 +191,7 @@ def _regex(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
 
         def ok(column: Column) -> str:
             need(column, "string")
-            found = f"regexp_matches({value_of(column)}, {scope.bound(pattern, 'VARCHAR')})"
+            found = scope.matches(column, pattern)
             return found if wanted else f"NOT {found}"
 
         return _column_rows(scope, kwargs, ok)
@@ -180,11 +220,10 @@ def _share(of: str) -> Callable[[Scope, dict[str, Any]], Plan]:
     def compile_(scope: Scope, kwargs: dict[str, Any]) -> Plan:
         name, *_ = take(kwargs, "column", *_BETWEEN)
         column = scope.column(name)
-        there = f"FILTER (WHERE {scope.given(present(column))})"
-        rows = f"count(*) FILTER (WHERE {scope.given('')})"
-        pair = (f"count(DISTINCT {column.sql}) {there}", f"count(*) {there}")
-        pair = pair if of == "unique" else (pair[1], rows)
-        return Plan(ANY, pair, lambda v: between(v[0] / v[1] if v[1] else 0, kwargs))
+        there = scope.count_present(column)
+        distinct = f"count(DISTINCT {column.sql}) FILTER (WHERE {scope.given(present(column))})"
+        pair = (distinct, there) if of == "unique" else (there, scope.count())
+        return Plan(ANY, pair, lambda v: between(int(v[0] or 0) / int(v[1]) if v[1] else 0, kwargs))
 
     return compile_
 
@@ -210,7 +249,7 @@ def _row_count(scope: Scope, kwargs: dict[str, Any]) -> Plan:
     take(kwargs, *(("value",) if "value" in kwargs else _BETWEEN))
     if "value" in kwargs:
         kwargs = {"min_value": kwargs["value"], "max_value": kwargs["value"]}
-    return Plan(ANY, (f"count(*) FILTER (WHERE {scope.given('')})",), lambda v: between(v[0], kwargs))
+    return Plan(ANY, (scope.count(),), lambda v: between(int(v[0] or 0), kwargs))
 
 
 def _schema(judge: Callable[[list[Column], dict[str, Any]], Outcome], *names: str) -> Any:

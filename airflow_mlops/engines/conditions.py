@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_mlops.engines.duck import Column, Source
+from airflow_mlops.engines.sql_source import SqlSource
 
 _OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
@@ -86,6 +87,44 @@ class Scope:
         parts = [p for p in (self.where, condition) if p]
         return " AND ".join(f"({p})" for p in parts) or "true"
 
+    def count(self, condition: str = "") -> str:
+        """How many rows meet ``condition`` within the row condition; null where there are no rows.
+
+        DuckDB adds up truths in half the time it takes to filter by them.
+        """
+        given = self.given(condition)
+        return "count(*)" if given == "true" else f"sum(CAST(({given}) AS INT))"
+
+    def count_present(self, column: Column) -> str:
+        """How many rows have a value, within the row condition."""
+        return f"count({column.sql})" if column.type != "float" and not self.where else self.count(present(column))
+
+    @property
+    def in_duckdb(self) -> bool:
+        """Whether DuckDB counts, and no database."""
+        return not isinstance(self.source, SqlSource)
+
+    def among(self, column: Column, values: Sequence[Any]) -> str:
+        """Whether a value is one of these.
+
+        DuckDB compares every row with every value of ``IN``, but looks texts up once an entry of a Parquet dictionary.
+        """
+        if self.in_duckdb and column.type == "string" and all(isinstance(v, str) for v in values):
+            return f"list_position({self.bound(list(values), 'VARCHAR[]')}, {value_of(column)}) IS NOT NULL"
+        return f"{value_of(column)} IN ({', '.join(self.bind(column, v) for v in values)})"
+
+    def matches(self, column: Column, pattern: str) -> str:
+        """Whether a text has a match of a pattern.
+
+        What a pattern extracts DuckDB works out once an entry of a Parquet dictionary; whether it matches, for every
+        row it is asked of. Nothing is extracted also where nothing is what matches.
+        """
+        value, slot = value_of(column), self.bound(pattern, "VARCHAR")
+        found = f"regexp_matches({value}, {slot})"
+        if not self.in_duckdb:
+            return found
+        return f"CASE WHEN regexp_extract({value}, {slot}) = '' THEN {found} ELSE {value} IS NOT NULL END"
+
 
 def value_of(column: Column) -> str:
     """The column as values are compared with it: enums are text."""
@@ -127,8 +166,7 @@ def _comparison(scope: Scope, condition: Mapping[str, Any]) -> str:
         held = f"({present(column)} AND {left} {_OPERATORS[operator]} {scope.bind(column, value)})"
         return f"({held} OR NOT ({present(column)}))" if operator == "!=" else held
     if operator in ("IN", "NOT_IN") and isinstance(value, Sequence) and not isinstance(value, str) and value:
-        slots = ", ".join(scope.bind(column, v) for v in value)
-        held = f"({present(column)} AND {left} IN ({slots}))"
+        held = f"({present(column)} AND {scope.among(column, value)})"
         return held if operator == "IN" else f"NOT {held}"
     raise Uncompilable(f"operator {operator!r}")
 

@@ -23,16 +23,19 @@ class Plan:
     :param shown: the columns of a failing row that are shown as an example.
     :param tail: the whole query of a plan that needs one of its own.
     :param once: whether a failing value is shown once, however many rows have it.
+    :param quick: cheaper aggregates with the values of ``aggregates``, behind one that says whether they can't be
+        used; empty: there are none.
     """
 
     expectation: Expectation
     aggregates: tuple[str, ...]
-    finish: Callable[[Sequence[Any]], Outcome]
+    finish: Callable[[Sequence[Any]], Outcome | None]
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     bad: str = ""
     shown: tuple[Column, ...] = ()
     tail: str = ""
     once: bool = False
+    quick: tuple[str, ...] = ()
 
 
 ANY = Expectation(type="expect_column_to_exist")

@@ -62,7 +62,7 @@ def distinct_set(*, others: bool, all_of: bool) -> Callable[[Scope, dict[str, An
         need(column, "int", "float", "string", "bool")
         if not isinstance(values, list) or not values or None in values:
             raise Uncompilable("a set of another kind")
-        inside = f"{value_of(column)} IN ({', '.join(scope.bind(column, v) for v in values)})"
+        inside = scope.among(column, values)
         there = scope.given(present(column))
         bad = scope.given(f"({present(column)}) AND NOT ({inside})")
         found = f"list(DISTINCT {value_of(column)}) FILTER (WHERE {there} AND {inside})"

@@ -81,22 +81,25 @@ def write(path: Path, rows: int, seed: int, numeric: int = NUMERIC, categorical:
         writer.close()
 
 
-def process(code: str, times: int, **names: str) -> tuple[float, float]:
-    """Least seconds and greatest memory, in MB, of a process that runs the code."""
+def process(code: str, times: int, python: str = sys.executable, **names: str) -> tuple[float, float]:
+    """Least seconds and greatest memory, in MB, of a process that runs the code.
+
+    The memory is the process's own: what ``getrusage`` tells begins with its parent's.
+    """
     head = "".join(f"{k} = {v!r}\n" for k, v in names.items())
-    tail = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    tail = "\nprint(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])"
     seconds, memory = [], []
     for _ in range(times):
         began = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-c", head + code + tail],
+            [python, "-c", head + code + tail],
             capture_output=True,
             text=True,
             check=True,
             env={**os.environ, "PYTHONPATH": str(REPO)},
         )
         seconds.append(time.perf_counter() - began)
-        memory.append(float(done.stdout.split()[-1]))
+        memory.append(float(done.stdout.split()[-1]) / 1024)
     return min(seconds), max(memory)
 
 

@@ -1,12 +1,16 @@
-"""How long a validation takes beside Great Expectations' pandas engine: 48 expectations, one file, whole processes.
+"""How long a validation takes beside Great Expectations' pandas engine, and beside pandera on Polars: 48 expectations,
+one file, whole processes.
 
 20 numeric and 5 categorical columns; nulls, ranges, sets, a unique key, patterns and a row count. Once on rows that
 hold, and once on rows of which a few fail everywhere, so that examples of failing rows are fetched. Every process
 starts Python, imports what it needs, reads the file itself and judges; memory is its peak. At 10 million rows the
 library needs about 8 GB: its run there is on rows that hold, alone and once.
 
-Then what a suite costs of which one expectation has to go through the library, beside a process that imports the
+First what a suite costs of which one expectation has to go through the library, beside a process that imports the
 library and runs that expectation itself.
+
+pandera is told for comparison and has no bound; it is installed into an environment of its own. What is compared has
+to come to the same verdicts and counts.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import Any
 REPO = Path(__file__).parent.parent.parent
 sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
+from dev.bench._peers import environment  # noqa: E402
 from dev.bench._print import Figures  # noqa: E402
 from dev.bench.drift import process  # noqa: E402
 
@@ -32,7 +37,9 @@ from airflow_mlops.core.expectations import load
 from airflow_mlops.engines import engine_for
 ref = DatasetRef(uri=PATH)
 outcomes = engine_for(ref).judge(ref, load(json.loads(SUITE)).expectations)
-print(json.dumps([[o.success, o.result.get("unexpected_count")] for o in outcomes]))
+told = [[e["type"], e["kwargs"].get("column"), o.success, o.result.get("unexpected_count")]
+        for e, o in zip(json.loads(SUITE), outcomes)]
+open(TOLD, "w").write(json.dumps(sorted(told, key=str)))
 assert ("great_expectations" in sys.modules) == (LIBRARY == "yes"), "which process imports the library"
 """
 
@@ -55,9 +62,43 @@ suite = gx.ExpectationSuite(name="suite")
 for e in json.loads(SUITE):
     suite.add_expectation_configuration(ExpectationConfiguration(type=e["type"], kwargs=e["kwargs"]))
 found = batch.validate(suite, result_format={"result_format": "BASIC", "partial_unexpected_count": 5})
-told = [[r.success, (r.result or {}).get("unexpected_count")] for r in found.results]
+told = [[r.expectation_config.type, r.expectation_config.kwargs.get("column"), r.success,
+         (r.result or {}).get("unexpected_count")] for r in found.results]
 assert not any((r.exception_info or {}).get("raised_exception") for r in found.results)
-print(json.dumps(told))
+open(TOLD, "w").write(json.dumps(sorted(told, key=str)))
+"""
+
+
+PANDERA = """
+import json
+import pandera.polars as pa
+import polars as pl
+made = {}
+for e in json.loads(SUITE):
+    kwargs = dict(e["kwargs"])
+    column = made.setdefault(kwargs.pop("column", None), {"nullable": True, "checks": []})
+    what = e["type"].removeprefix("expect_")
+    if what == "column_values_to_not_be_null":
+        column["nullable"] = False
+    elif what == "column_values_to_be_between":
+        column["checks"].append(pa.Check.in_range(kwargs["min_value"], kwargs["max_value"]))
+    elif what == "column_values_to_be_in_set":
+        column["checks"].append(pa.Check.isin(kwargs["value_set"]))
+    elif what == "column_values_to_match_regex":
+        column["checks"].append(pa.Check.str_matches(kwargs["regex"]))
+    elif what == "column_values_to_be_unique":
+        column["unique"] = True
+    else:
+        assert what == "table_row_count_to_be_between", what
+        rows = kwargs
+made.pop(None)
+frame = pl.read_parquet(PATH)
+assert rows["min_value"] <= frame.height <= rows["max_value"]
+try:
+    pa.DataFrameSchema({name: pa.Column(**column) for name, column in made.items()}).validate(frame, lazy=True)
+    assert HOLDS
+except pa.errors.SchemaErrors:
+    assert not HOLDS
 """
 
 
@@ -106,13 +147,27 @@ def write(path: Path, rows: int, *, failing: bool) -> None:
 
 
 def compared(figures: Figures, folder: Path, rows: int, times: int, *, failing: bool, memory: bool) -> None:
-    """One file through both."""
+    """One file through all three, in turns."""
     path, asked = folder / "rows.parquet", json.dumps(suite())
     write(path, rows, failing=failing)
-    ours, ours_memory = process(OURS, times, PATH=str(path), SUITE=asked, LIBRARY="no")
-    theirs, theirs_memory = process(THEIRS, 1, PATH=str(path), SUITE=asked)
+    apart = environment("pandera", ("pandera[polars]", "pyarrow"))
+    given = {"PATH": str(path), "SUITE": asked}
+    a, b = folder / "ours.json", folder / "theirs.json"
+    turns = [
+        (
+            process(OURS, 1, LIBRARY="no", TOLD=str(a), **given),
+            process(THEIRS, 1, TOLD=str(b), **given),
+            process(PANDERA, 1, apart, HOLDS="" if failing else "yes", **given),
+        )
+        for _ in range(times)
+    ]
+    if json.loads(a.read_text()) != json.loads(b.read_text()):
+        raise SystemExit(f"the verdicts differ:\n{a.read_text()}\n{b.read_text()}")
+    ours, theirs, other = (min(turn[i][0] for turn in turns) for i in range(3))
+    ours_memory, theirs_memory, other_memory = (max(turn[i][1] for turn in turns) for i in range(3))
     what = f"{rows} rows that {'fail' if failing else 'hold'}"
     figures.note(f"{what}: ours {ours:.2f} s, {ours_memory:.0f} MB; the library {theirs:.2f} s, {theirs_memory:.0f} MB")
+    figures.note(f"{what}: pandera on Polars {other:.2f} s, {other_memory:.0f} MB")
     figures.at_least(f"{what}: times faster", theirs / ours, 15)
     if memory:
         figures.at_least(f"{what}: times less memory", theirs_memory / ours_memory, 8)
@@ -123,8 +178,9 @@ def mixed(figures: Figures, folder: Path, rows: int, times: int) -> None:
     path = folder / "rows.parquet"
     write(path, rows, failing=False)
     one = json.dumps([{"type": "expect_column_values_to_be_increasing", "kwargs": {"column": "x1"}}])
-    ours, _ = process(OURS, times, PATH=str(path), SUITE=one, LIBRARY="yes")
-    theirs, _ = process(THEIRS, times, PATH=str(path), SUITE=one)
+    given = {"PATH": str(path), "SUITE": one, "TOLD": str(folder / "told.json")}
+    ours, _ = process(OURS, times, LIBRARY="yes", **given)
+    theirs, _ = process(THEIRS, times, **given)
     figures.note(f"one expectation through the library, {rows} rows: {ours:.2f} s, the library alone {theirs:.2f} s")
     figures.at_most("what needs the library: added", ours - theirs, 0.5, "s")
 

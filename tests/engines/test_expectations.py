@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.expectations import TYPES, Expectation, Outcome, check_of
 from airflow_mlops.core.results import Status, plain
-from airflow_mlops.engines import FrameEngine, library
+from airflow_mlops.engines import FileEngine, FrameEngine, library
 from airflow_mlops.engines.compiled import COMPILED
 
 FRAME = DatasetRef(uri="frame")
@@ -306,14 +309,48 @@ def test_the_library_is_quiet_and_leaves_the_log_as_it_was(capfd: pytest.Capture
     assert "Calculating" not in out + err
 
 
-def test_few_queries_whatever_the_number_of_expectations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What DuckDB is asked."""
     from airflow_mlops.engines import duck
 
-    queries: list[str] = []
+    asked: list[str] = []
     fetch, run = duck.Source.fetch, duck.Source.run
-    monkeypatch.setattr(duck.Source, "fetch", lambda s, *a, **k: queries.append(a[0]) or fetch(s, *a, **k))
-    monkeypatch.setattr(duck.Source, "run", lambda s, *a, **k: queries.append(a[0]) or run(s, *a, **k))
-    many = [expect("column_values_to_be_between", column="x", max_value=v) for v in range(100)]
-    outcomes = ours(ROWS, *many)
+    monkeypatch.setattr(duck.Source, "fetch", lambda s, *a, **k: asked.append(a[0]) or fetch(s, *a, **k))
+    monkeypatch.setattr(duck.Source, "run", lambda s, *a, **k: asked.append(a[0]) or run(s, *a, **k))
+    return asked
+
+
+def test_few_queries_whatever_the_number_of_expectations(queries: list[str]) -> None:
+    outcomes = ours(ROWS, *(expect("column_values_to_be_between", column="x", max_value=v) for v in range(100)))
     assert len(queries) == 2  # one that counts, one for the examples of all that fail
     assert sum(o.success is False for o in outcomes) == 100
+    queries.clear()
+    names = [f"f{i}" for i in range(40)]
+    frame = pd.DataFrame({n: [1.0, None, np.inf] for n in names})
+    holds = [expect("column_values_to_be_between", column=n, min_value=0) for n in names]
+    nulls = [expect("column_values_to_not_be_null", column=n, mostly=0.5) for n in names]
+    assert all(o.success for o in ours(frame, *holds, *nulls))
+    assert len(queries) == 1
+
+
+def test_nan_costs_one_query_more(queries: list[str], tmp_path: Path) -> None:
+    frame = pd.DataFrame({f"f{i}": [1.0, float("nan"), 3.0, 4.0] for i in range(40)})
+    pq.write_table(
+        pa.table({n: pa.array(v.to_numpy(), from_pandas=False) for n, v in frame.items()}), tmp_path / "n.parquet"
+    )
+    suite = [expect("column_values_to_be_between", column=n, min_value=0, max_value=4) for n in frame]
+    suite += [expect("column_values_to_not_be_null", column=n, mostly=0.7) for n in frame]
+    outcomes = FileEngine().judge(DatasetRef(uri=str(tmp_path / "n.parquet")), suite)
+    assert {(o.success, o.result["unexpected_count"]) for o in outcomes} == {(True, 0), (True, 1)}
+    assert len(queries) == 2
+
+
+def test_examples_of_what_fails_rarely_among_what_fails_always(queries: list[str]) -> None:
+    frame = pd.DataFrame({"i": range(3000), "j": range(3000), "k": range(3000)})
+    always = [expect("column_values_to_be_between", column=c, max_value=-1) for c in ("i", "j")]
+    rare = expect("column_values_to_be_in_set", column="k", value_set=list(range(2998)))
+    often = expect("column_values_to_be_between", column="k", max_value=1500)
+    found = [o.result["partial_unexpected_list"] for o in ours(frame, *always, rare, often)]
+    assert found == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [2998, 2999], [1501, 1502, 1503, 1504, 1505]]
+    assert sum(q.startswith("WITH") for q in queries) == 3  # and not one look for each of many more
