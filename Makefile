@@ -9,7 +9,7 @@ EXTRAS := amazon,postgres,demo,spark,openlineage
 RUN := AIRFLOW_HOME=$(CURDIR)/.cache/airflow $(BIN)/
 STEPS := lint types layers doctest docs test-unit
 
-.PHONY: help install constraints demo up down status system screenshots test $(STEPS) clean
+.PHONY: help install constraints demo up down status system screenshots test faults $(STEPS) clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -59,6 +59,9 @@ screenshots: $(STAMP) system ## the pictures of the README, made anew in a real 
 
 bench-%: $(STAMP) ## one of the benchmarks in dev/bench: figure, value, bound, ok or short
 	@$(RUN)python dev/bench/$*.py
+
+faults: $(STAMP) ## promotions and rollbacks under hundreds of real faults, a line each and a table; about half an hour
+	@FAULT_SCHEDULES=all $(RUN)pytest tests/faults/test_schedules.py -vv
 
 simulate-retraining: $(STAMP) ## a year of checks in five worlds: retrainings and false alarms, against naive policies
 	@$(RUN)python dev/simulate_retraining.py

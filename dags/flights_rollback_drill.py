@@ -1,4 +1,7 @@
-"""Every Monday, roll a copy of the champion back: what is never tried does not work on the day it is needed."""
+"""Every Monday, roll a copy of the champion back: what is never tried does not work on the day it is needed.
+
+And compare the ledger with the alias: a champion that somebody set by hand in MLflow is entered, and warned of.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import datetime as dt
 from airflow.sdk import DAG
 
 from airflow_mlops.operators.drill import RollbackDrillOperator
+from airflow_mlops.operators.registry import RecordAliasMovesOperator
 from flights.layout import MODEL, RETRIES
 
 with DAG(
@@ -19,4 +23,6 @@ with DAG(
     tags=["flights"],
     doc_md=__doc__,
 ) as dag:
-    RollbackDrillOperator(task_id="drill", model_name=MODEL, on_nothing="skip")
+    RecordAliasMovesOperator(task_id="moves", model_name=MODEL) >> RollbackDrillOperator(
+        task_id="drill", model_name=MODEL, on_nothing="skip"
+    )

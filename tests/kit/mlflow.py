@@ -16,16 +16,18 @@ from pathlib import Path
 
 
 class MlflowServer:
-    """One ``mlflow server``: SQLite, one worker, its own process group, artifacts through the server.
+    """One ``mlflow server``: one worker, its own process group, artifacts through the server.
 
     :param folder: where its database, artifacts and log are.
     :param port: the port to listen on; 0: a free one.
+    :param store: the database's URI; empty: SQLite in ``folder``.
 
     :ivar uri: its address, once :meth:`start` has returned.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, store: str = "") -> None:
         self.folder = folder
+        self.store = store
         self.port = port or free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,11 +39,11 @@ class MlflowServer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         database = self.folder / "mlflow.db"
-        if not database.exists() and (template := _TEMPLATE.get("path")):
+        if not self.store and not database.exists() and (template := _TEMPLATE.get("path")):
             shutil.copy(template, database)
         log = self.folder / "server.log"
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{database}"]
+        command += ["--workers", "1", "--backend-store-uri", self.store or f"sqlite:///{database}"]
         command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
         with log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -64,12 +66,16 @@ class MlflowServer:
         except OSError:
             return False
 
-    def stop(self) -> None:
+    def kill(self) -> None:
+        """As :meth:`stop`, with ``SIGKILL`` at once: no request that is under way is finished."""
+        self.stop(signal.SIGKILL)
+
+    def stop(self, *signals: int) -> None:
         """End the whole process group; harmless when it is not running."""
         process, self._process = self._process, None
         if process is None:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in signals or (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,9 +114,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path) -> Iterator[MlflowServer]:
+def running_server(folder: Path, store: str = "") -> Iterator[MlflowServer]:
     """A server that is stopped when the block ends, whatever happens in it."""
-    server = MlflowServer(folder)
+    server = MlflowServer(folder, store=store)
     try:
         yield server.start()
     finally:
