@@ -91,7 +91,7 @@ def domain_classifier(
             "band": band,
             "floor": floor,
             "p_value": p_value,
-            "folds": areas,
+            "folds": [*areas],
             "rows": [m, n],
             "columns": len(common),
         },

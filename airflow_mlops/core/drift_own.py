@@ -81,7 +81,7 @@ def code_of(*tables: Mapping[str, Any] | None) -> str:
 
 
 def _about(function: Any) -> str:
-    return (inspect.getdoc(function) or getattr(function, "__name__", "one's own")).splitlines()[0]
+    return (inspect.getdoc(function) or str(getattr(function, "__name__", "one's own"))).splitlines()[0]
 
 
 def _each(name: str, function: Callable[..., Any]) -> Callable[[Any, Any, Cells], Any]:

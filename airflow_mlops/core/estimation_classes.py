@@ -8,7 +8,7 @@ can see and what it can't: it is always called one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from airflow_mlops.core.errors import LabelError, UnknownName, UsageError
@@ -118,19 +118,17 @@ def _figures(p: Any, q: Any, said: Any, wanted: Iterable[str]) -> dict[str, floa
     with np.errstate(divide="ignore", invalid="ignore"):
         f1 = np.where(there + predicted > 0, 2 * right / (there + predicted), 0.0)
         recall, precision = np.where(there > 0, right / there, 0.0), np.where(predicted > 0, right / predicted, 0.0)
-    values: dict[str, float | None] = {}
-    for name in wanted:
-        values[name] = {
-            "accuracy": lambda: float(right.sum() / len(p)),
-            "balanced_accuracy": lambda: float(recall[there > 0].mean()),
-            "f1_macro": lambda: float(f1.mean()),
-            "precision_macro": lambda: float(precision.mean()),
-            "recall_macro": lambda: float(recall.mean()),
-            "roc_auc_ovr": lambda: _ovr(p, q),
-            "log_loss": lambda: float(-(q * np.log(np.clip(p, np.finfo(float).eps, 1))).sum(axis=1).mean()),
-            "brier_multiclass": lambda: float(((p**2).sum(axis=1) - 2 * (p * q).sum(axis=1) + 1).mean()),
-        }[name]()
-    return values
+    figures: dict[str, Callable[[], float | None]] = {
+        "accuracy": lambda: float(right.sum() / len(p)),
+        "balanced_accuracy": lambda: float(recall[there > 0].mean()),
+        "f1_macro": lambda: float(f1.mean()),
+        "precision_macro": lambda: float(precision.mean()),
+        "recall_macro": lambda: float(recall.mean()),
+        "roc_auc_ovr": lambda: _ovr(p, q),
+        "log_loss": lambda: float(-(q * np.log(np.clip(p, np.finfo(float).eps, 1))).sum(axis=1).mean()),
+        "brier_multiclass": lambda: float(((p**2).sum(axis=1) - 2 * (p * q).sum(axis=1) + 1).mean()),
+    }
+    return {name: figures[name]() for name in wanted}
 
 
 def _ovr(p: Any, q: Any) -> float | None:

@@ -112,7 +112,7 @@ def predict(
     result[PREDICTION] = predicted
     if scores is not None:
         result[SCORE] = scores
-    if probabilities and 2 < len(model.classes) <= MOST_CLASSES:
+    if said is not None and probabilities and 2 < len(model.classes) <= MOST_CLASSES:
         for i, label in enumerate(model.classes):
             result[probability_column(label)] = said[:, i]
     return result

@@ -61,7 +61,7 @@ def estimated(
         log.warning("no estimate for %s: %s", version.label, error)
         return {name: Figure(value=None, why=str(error), estimated=True) for name in wanted}
     return {
-        name: Figure(value=one["value"], error=one["error"], estimated=True)  # type: ignore[arg-type]
+        name: Figure(value=one["value"], error=one["error"], estimated=True)
         for name, one in found.items()
     }
 

@@ -13,6 +13,7 @@ from airflow_mlops.core.errors import PolicyError, UsageError
 from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import JSON, Check, Report, Status
 from airflow_mlops.core.settings import Policy
+from airflow_mlops.core.strict_yaml import read_yaml
 from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
@@ -32,6 +33,10 @@ class MonitoringOperator(TellsLineage, BaseOperator):
     mlflow_conn_id: str
     ui_color = "#fdf0d5"
     operator_extra_links = LINKS
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Without one here, ``partial`` takes the defaults of Airflow's own constructor: inlets that are ``None``."""
+        super().__init__(**kwargs)
 
     @cached_property
     def hook(self) -> MlflowHook:
@@ -56,7 +61,7 @@ def policy_of(cls: type[P], value: Any) -> P:
         import yaml
 
         try:
-            value = yaml.safe_load(Path(value).read_text(encoding="utf-8"))
+            value = read_yaml(Path(value).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise PolicyError(f"the policy can't be read: {error}") from error
         if not isinstance(value, Mapping):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_mlops.core.drift_reference import ReferenceChoice, added
 from airflow_mlops.core.errors import MlopsError
 from airflow_mlops.core.records import ModelVersion, Record
-from airflow_mlops.core.results import finite
+from airflow_mlops.core.results import JSON, Report, finite
 from airflow_mlops.core.retraining_rules import time_of
 
 if TYPE_CHECKING:
@@ -20,9 +20,27 @@ ARTIFACT = "profile.json"
 """Where a check's record keeps the profile of its batch, for the checks of later partitions."""
 
 
-def artifacts_of(profile: Profile | None) -> dict[str, str | bytes]:
-    """What a check's record keeps beside its report."""
-    return {} if profile is None else {ARTIFACT: json.dumps(profile.to_dict(), allow_nan=False)}
+PAGE = "report.html"
+
+Pair = tuple["Profile | None", "Profile | None"]
+"""What was compared: the reference's profile and the batch's, where there are such."""
+
+
+def artifacts_of(report: Report, features: Pair, predictions: Pair = (None, None)) -> dict[str, str | bytes]:
+    """What a check's record keeps beside its report: the batch's profile, and a page for people."""
+    from airflow_mlops.pages import report_page
+
+    drawn: list[dict[str, JSON]] = []
+    for side in (0, 1):
+        known, said = features[side], predictions[side]
+        columns: list[JSON] = [] if known is None else [c.to_dict() for c in known.columns.values()]
+        if said is not None:
+            columns += [{**c.to_dict(), "name": f"predictions {name}"} for name, c in said.columns.items()]
+        drawn.append({"columns": columns})
+    kept: dict[str, str | bytes] = {PAGE: report_page(report.to_dict(), reference=drawn[0], current=drawn[1])}
+    if (profile := features[1]) is not None:
+        kept[ARTIFACT] = json.dumps(profile.to_dict(), allow_nan=False)
+    return kept
 
 
 def earlier(hook: MlflowHook, version: ModelVersion, choice: ReferenceChoice, at: str) -> tuple[Profile | None, str]:

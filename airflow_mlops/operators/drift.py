@@ -27,7 +27,7 @@ from airflow_mlops.operators._monitoring import (
     policy_of,
     unknown,
 )
-from airflow_mlops.operators._reference import artifacts_of, earlier, importances_of
+from airflow_mlops.operators._reference import Pair, artifacts_of, earlier, importances_of
 from airflow_mlops.operators._rows import asked_of_rows, with_checks
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class CheckDriftOperator(MonitoringOperator):
     against its predictions on the holdout; with ``reference_rows`` a classifier that tries to tell the rows apart,
     which sees what no column shows alone, and how the columns rank by what they do for the model. One record of kind
     ``drift`` in the model's ledger, whatever the verdict: *drift*, *no drift*, *insufficient data* (with the row count
-    that would be enough) or *error* (no profile, a broken one).
+    that would be enough) or *error* (no profile, a broken one). With the record lies ``report.html``, a page that draws
+    every column of the reference and of the batch.
 
     Returns ``{"status", "drift", "columns", "share_drifted", "report", "model_name", "version", "subject", "data",
     "record"}``: ``drift`` is null where it is not known, ``columns`` are the drifted ones, the worst first.
@@ -152,9 +153,11 @@ class CheckDriftOperator(MonitoringOperator):
         ref = data_of(self.data)
         subject = self.subject or str(run_of(context).get("partition_key") or ref.label)
         choice = ReferenceChoice.of(str(self.reference or ""))
-        report, resolved, profile = self._judge(version, ref, policy, subject, choice, time_of(context))
+        report, resolved, pair, said = self._judge(version, ref, policy, subject, choice, time_of(context))
         record = self.hook.record(
-            self._record(context, report, version, subject), artifacts=artifacts_of(profile), dag_run=run_of(context)
+            self._record(context, report, version, subject),
+            artifacts=artifacts_of(report, pair, said),
+            dag_run=run_of(context),
         )
         known = report.status in (Status.PASSED, Status.FAILED)
         result: dict[str, JSON] = {
@@ -192,7 +195,7 @@ class CheckDriftOperator(MonitoringOperator):
         subject: str,
         choice: ReferenceChoice,
         at: str,
-    ) -> tuple[Report, DatasetRef, Profile | None]:
+    ) -> tuple[Report, DatasetRef, Pair, Pair]:
         from airflow_mlops.engines import engine_for
 
         # Families of tests share the chance of a false alarm.
@@ -200,16 +203,17 @@ class CheckDriftOperator(MonitoringOperator):
         policy = dataclasses.replace(policy, alpha=policy.alpha / families)
         other, why = earlier(self.hook, version, choice, at) if choice.earlier else (None, "")
         compared = why if other is not None else f"training profile ({why})" if why else "training profile"
-        report, resolved, profile = self._compare(version, "training", ref, policy, subject, other)
+        report, resolved, pair = self._compare(version, "training", ref, policy, subject, other)
+        said_pair: Pair = None, None
         if self.predictions:
             own = dataclasses.replace(policy, include=(), exclude=(), rule="any", new_columns="ignore")
-            said, _, _ = self._compare(version, "predictions", data_of(self.predictions), own, subject)
+            said, _, said_pair = self._compare(version, "predictions", data_of(self.predictions), own, subject)
             report = _joined(report, said)
         if self.reference_rows is not None:
             rows = data_of(self.reference_rows)
             rows = engine_for(rows).resolve(rows)
             report = with_checks(
-                report, *asked_of_rows(self.hook, version, profile, resolved, rows, policy, self.attributions)
+                report, *asked_of_rows(self.hook, version, pair[1], resolved, rows, policy, self.attributions)
             )
         details: dict[str, JSON] = {
             "version": version.version,
@@ -217,7 +221,7 @@ class CheckDriftOperator(MonitoringOperator):
             "comparison": SKEW if other is None else DRIFT,
             "subject": subject,
         }
-        return dataclasses.replace(report, details={**report.details, **details}), resolved, profile
+        return dataclasses.replace(report, details={**report.details, **details}), resolved, pair, said_pair
 
     def _compare(
         self,
@@ -227,7 +231,7 @@ class CheckDriftOperator(MonitoringOperator):
         policy: DriftPolicy,
         subject: str,
         other: Profile | None = None,
-    ) -> tuple[Report, DatasetRef, Profile | None]:
+    ) -> tuple[Report, DatasetRef, Pair]:
         from airflow_mlops.engines import engine_for
 
         engine = engine_for(ref)
@@ -237,17 +241,17 @@ class CheckDriftOperator(MonitoringOperator):
             reference = self.hook.load_profile(version, which)
         except (MlopsError, ValueError, TypeError, KeyError) as error:  # a broken file, or of another release
             message = f"the {which} profile of {version.label} can't be used: {error}"
-            return unknown("drift", subject, "reference", message, inputs), ref, None
+            return unknown("drift", subject, "reference", message, inputs), ref, (None, None)
         if reference is None:
             message = f"{version.label} has no {which} profile: what is normal is not known"
-            return unknown("drift", subject, "reference", message, inputs), ref, None
+            return unknown("drift", subject, "reference", message, inputs), ref, (None, None)
         reference = _without_absent_target(reference, version.tag("target"), ref)
         common = [c for c in reference.columns if c in ref.schema and policy.watches(c)]
         current = engine.profile(ref, reference=reference, columns=common) if common else None
         if current is None:
             message = f"{ref.label} has none of the columns that {version.label} was trained on"
             check = Check(name="schema", status=Status.FAILED, message=message)
-            return Report(kind="drift", subject=subject, checks=(check,), inputs=inputs), ref, None
+            return Report(kind="drift", subject=subject, checks=(check,), inputs=inputs), ref, (reference, None)
         weights: dict[str, float | None] | None = None
         if policy.rule == "importance":  # what is to be predicted is no input: it weighs nothing
             weights = {version.tag("target"): 0.0, **importances_of(self.hook, version)}
@@ -263,7 +267,7 @@ class CheckDriftOperator(MonitoringOperator):
         )
         if code := code_of(self.effects, self.tests):
             report = dataclasses.replace(report, inputs={**report.inputs, "statistics": code})
-        return report, ref, current
+        return report, ref, (other or reference, current)
 
     def _record(self, context: Context, report: Report, version: ModelVersion, subject: str) -> Record:
         metrics = figures(report)

@@ -153,6 +153,8 @@ class CheckPerformanceOperator(MonitoringOperator):
 
     def execute(self, context: Context) -> dict[str, JSON]:
         """Join, judge, record, publish; then fail, if that was asked for."""
+        from airflow_mlops.pages import report_page
+
         chosen("on_drop", self.on_drop, ("record", "fail"))
         chosen("on_missing_model", self.on_missing_model, ("skip", "fail"))
         policy = policy_of(PerformancePolicy, self.policy)
@@ -174,7 +176,10 @@ class CheckPerformanceOperator(MonitoringOperator):
             raise LifecycleFailure(message, result)
         report = self._judge(version, ref, policy, metrics, due, subject, self.as_of or time_of(context))
         report = dataclasses.replace(report, details={**report.details, "version": version.version})
-        record = self.hook.record(self._record(context, report, version, subject), dag_run=run_of(context))
+        page: dict[str, str | bytes] = {"report.html": report_page(report.to_dict())}
+        record = self.hook.record(
+            self._record(context, report, version, subject), artifacts=page, dag_run=run_of(context)
+        )
         known = {k: report.details.get(k) for k in ("basis", "realised", "estimated", "reference", "labels")}
         published = publish(
             context,

@@ -34,7 +34,7 @@ class _MovesChampion(TellsLineage, BaseOperator):
     operator_extra_links = LINKS
 
     def __init__(
-        self, *, model_name: str, mlflow_conn_id: str = "mlflow_default", outlets: Any = None, **kwargs: Any
+        self, *, model_name: str, mlflow_conn_id: str = "mlflow_default", outlets: Any = (), **kwargs: Any
     ) -> None:
         super().__init__(outlets=with_model_outlet(outlets, model_name), **kwargs)
         self.model_name = model_name

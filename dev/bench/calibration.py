@@ -3,8 +3,9 @@
 *False alarms*: reference and batch are drawn from the same distributions; alpha is 5 %. A cell of the grid is ``short``
 where its rate is above 1.2 alpha by more than the doubt that so many checks leave (one-sided 99 % binomial bound).
 
-*Power*: one column of ten has changed. Beside it what people write first: scipy's two-sample tests on the raw rows,
-Bonferroni over the columns. Detection is ``short`` where it is more than 5 points below that.
+*Beside others*: one column of ten has changed. Beside us what people write first, scipy's two-sample tests on the raw
+rows with Bonferroni over the columns, and Evidently, NannyML and alibi-detect in environments of their own. Detection
+is ``short`` where it is more than 5 points below the best of those that keep their own rate of false alarms.
 
 What is counted is exactly a check's verdict, made cheaper: p-values are worked out only where they can matter. That
 this is the verdict of ``check_drift`` is asserted on the first checks of each cell.
@@ -16,7 +17,8 @@ import argparse
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,10 @@ from airflow_mlops.core.drift_tests import share_test  # noqa: E402
 from airflow_mlops.core.profile import ColumnProfile, Profile  # noqa: E402
 from airflow_mlops.core.results import Status  # noqa: E402
 from dev.bench._columns import KINDS, Pair, pair  # noqa: E402
+from dev.bench._drift_peers import NEEDS, Job, alarms  # noqa: E402
 from dev.bench._print import Figures  # noqa: E402
+from dev.bench._shifts import REFERENCE, SHIFTS, SIZES, changed, same  # noqa: E402
+from dev.bench._shifts import ROWS as BATCHES  # noqa: E402
 
 ALPHA = DriftPolicy().alpha
 ROWS = (50, 200, 1_000, 100_000)
@@ -131,92 +136,141 @@ def doubt(found: int, of: int, confidence: float = 0.99) -> tuple[float, float]:
     return low, high
 
 
-def grid(figures: Figures, effort: float, kinds: Sequence[str]) -> None:
+Cell = tuple[str, int, int, int]
+
+
+def cell(asked: Cell) -> tuple[int, float]:
+    """False alarms of one cell of the grid, and the seconds they took."""
+    kind, columns, rows, checks = asked
+    rng = np.random.default_rng([[*KINDS, "mixed"].index(kind), columns, rows])
+    began = time.perf_counter()
+    return false_alarms(kind, columns, rows, checks, rng), time.perf_counter() - began
+
+
+def grid(figures: Figures, effort: float, kinds: Sequence[str], pool: Executor) -> None:
     """False alarms over the grid."""
     figures.note("false alarms of whole checks; value: the least rate that the count leaves likely, in % of checks")
-    every, of_all = 0, 0
-    for kind in kinds:
-        for columns in COLUMNS:
-            for rows in ROWS:
-                checks = max(int(effort * {10: 2000, 50: 1000, 200: 500}[columns]), 20)
-                rng = np.random.default_rng([[*KINDS, "mixed"].index(kind), columns, rows])
-                began = time.perf_counter()
-                found = false_alarms(kind, columns, rows, checks, rng)
-                low, high = doubt(found, checks)
-                every, of_all = every + found, of_all + checks
-                figures.note(
-                    f"{kind}, {columns} columns, {rows} rows: {found} of {checks} = {found / checks:.2%} "
-                    f"[{low:.2%}, {high:.2%}], {time.perf_counter() - began:.0f} s"
-                )
-                figures.at_most(f"{kind} {columns} x {rows}", low * 100, 120 * ALPHA, "%")
+    counts = {10: 2000, 50: 1000, 200: 500}
+    cells = [(k, c, r, max(int(effort * counts[c]), 20)) for k in kinds for c in COLUMNS for r in ROWS]
+    every, of_all, of_kind = 0, 0, dict.fromkeys(kinds, (0, 0))
+    for (kind, columns, rows, checks), (found, took) in zip(cells, pool.map(cell, cells), strict=True):
+        low, high = doubt(found, checks)
+        every, of_all = every + found, of_all + checks
+        of_kind[kind] = (of_kind[kind][0] + found, of_kind[kind][1] + checks)
+        figures.note(
+            f"{kind}, {columns} columns, {rows} rows: {found} of {checks} = {found / checks:.2%} "
+            f"[{low:.2%}, {high:.2%}], {took:.0f} s"
+        )
+        figures.at_most(f"{kind} {columns} x {rows}", low * 100, 120 * ALPHA, "%")
+    for kind, (found, checks) in of_kind.items():
+        low, high = doubt(found, checks)
+        figures.note(f"{kind}, all cells: {found} of {checks} = {found / checks:.2%} [{low:.2%}, {high:.2%}]")
+        figures.at_most(f"{kind}, all its cells", low * 100, 120 * ALPHA, "%")
     figures.at_most("all cells together", every / of_all * 100, 120 * ALPHA, "%")
 
 
-# --- power: rows, since the peers need them -----------------------------------------------------------------------
-
-SIZES = (0.1, 0.25, 0.5, 1.0)
+# --- beside others: rows, since they need them -----------------------------------------------------------------------
 
 
-def shifted(what: str, size: float, rng: np.random.Generator, rows: int) -> Any:
-    """A column that changed; ``size`` in standard deviations, or what moves a mix about as much."""
-    x = rng.normal(size=rows)
-    if what == "mean":
-        return x + size
-    if what == "scale":
-        return x * (1 + size)
-    if what == "shape":  # the same mean and variance, skewed the more the larger
-        shape = 4 / (2 * size) ** 2
-        return (rng.gamma(shape, size=rows) - shape) / shape**0.5
-    if what == "nulls":
-        return np.where(rng.random(rows) < 0.2 * size, np.nan, x)
-    shares = np.array([0.4, 0.3, 0.2, 0.1, 0.0])
-    if what == "mix":
-        shares = shares + size * np.array([-0.15, 0.0, 0.0, 0.15, 0.0])
-    if what == "unseen":
-        shares = shares * (1 - 0.1 * size) + np.array([0, 0, 0, 0, 0.1 * size])
-    return np.array(list("abcde"))[rng.choice(5, rows, p=shares)]
-
-
-def power(figures: Figures, effort: float) -> None:
-    """Detection among ten columns, nine of which are as they were, beside scipy and Bonferroni."""
+def ours(was: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether our check of these rows says drift."""
     from tests.core.drift_samples import profile
 
-    checks = max(int(200 * effort), 10)
-    figures.note(f"power: one of 10 columns changed, {checks} checks each, reference 5,000 rows; % that are seen")
-    for what in ("mean", "scale", "shape", "nulls", "mix", "unseen"):
-        for rows in (200, 1000):
-            for size in SIZES:
-                rng = np.random.default_rng([len(what), ord(what[0]), rows, int(size * 100)])
-                ours = theirs = 0
-                for _ in range(checks):
-                    start: Any = shifted("mix" if what in ("mix", "unseen") else "mean", 0.0, rng, 5000)
-                    was = {"x": start, **{f"n{i}": rng.normal(size=5000) for i in range(9)}}
-                    now = {"x": shifted(what, size, rng, rows), **{f"n{i}": rng.normal(size=rows) for i in range(9)}}
-                    reference = profile(was)
-                    ours += check_drift(reference, profile(now, like=reference)).status is Status.FAILED
-                    theirs += any(_scipy(was[c], now[c]) <= ALPHA / 10 for c in was)
-                figures.note(f"{what} {size} sd, {rows} rows: {ours / checks:.0%}, scipy {theirs / checks:.0%}")
-                figures.at_least(f"{what} {size} {rows} rows, less scipy", (ours - theirs) / checks * 100, -5, "points")
+    reference = profile(was)
+    return check_drift(reference, profile(now, like=reference)).status is Status.FAILED
 
 
-def _scipy(was: Any, now: Any) -> float:
+def scipy(was: dict[str, Any], now: dict[str, Any]) -> bool:
+    """What people write first: a two-sample test a column, Bonferroni over the columns."""
     from scipy.stats import chi2_contingency, ks_2samp
 
-    if was.dtype.kind == "f":
-        return float(ks_2samp(was, now[~np.isnan(now)], method="asymp").pvalue)
-    names = sorted({*was.tolist(), *now.tolist()})
-    table = [[int((side == n).sum()) for n in names] for side in (was, now)]
-    return float(chi2_contingency(table)[1])
+    def p_value(was: Any, now: Any) -> float:
+        if was.dtype.kind == "f":
+            return float(ks_2samp(was, now[~np.isnan(now)], method="asymp").pvalue)
+        names = sorted({*was.tolist(), *now.tolist()})
+        places = [np.searchsorted(names, side) for side in (was, now)]
+        return float(chi2_contingency([np.bincount(p, minlength=len(names)) for p in places])[1])
+
+    return any(p_value(was[c], now[c]) <= ALPHA / len(was) for c in was)
+
+
+HERE = {"ours": ours, "scipy": scipy}
+DRAW: dict[str, Callable[..., Any]] = {"same": same, "changed": changed}
+
+
+def counted(name: str, job: Job) -> int:
+    """Alarms of one who is asked in this process."""
+    draw = DRAW[job[0]]
+    return sum(HERE[name](*draw(*job[1:-1], i)) for i in range(job[-1]))
+
+
+def asked(name: str, jobs: Sequence[Job], pool: Executor) -> list[int]:
+    """Alarms of each job, by us, by scipy or by a library in its own environment."""
+    if name in HERE:
+        return list(pool.map(functools.partial(counted, name), jobs))
+    half = [jobs[i::2] for i in (0, 1)]
+    found = list(pool.map(functools.partial(alarms, name), half))
+    return [found[i % 2][i // 2] for i in range(len(jobs))]
+
+
+def beside(figures: Figures, effort: float, pool: Executor, peers: Sequence[str] = tuple(NEEDS)) -> None:
+    """False alarms and detection beside scipy and the libraries, on the same rows.
+
+    A library is compared where it keeps its own rate on columns of that family: its false alarms are not more than 1.2
+    alpha beyond doubt.
+    """
+    checks = {"ours": 200, "scipy": 200, "alibi-detect": 200, "evidently": 40, "nannyml": 80}
+    checks = {name: max(int(n * effort * 2.5), 5) for name, n in checks.items() if name in (*HERE, *peers)}
+    families = tuple(dict.fromkeys(SHIFTS.values()))
+    cells = [(family, rows) for family in families for rows in BATCHES]
+    figures.note("false alarms on rows: ten columns that did not change, any column counts")
+    keeps: dict[str, set[str]] = {}
+    for name, n in checks.items():
+        found = asked(name, [("same", *cell, n) for cell in cells], pool)
+        for (family, rows), k in zip(cells, found, strict=True):
+            low, high = doubt(k, n)
+            figures.note(f"{name}, {family}, {rows} rows: {k} of {n} = {k / n:.1%} [{low:.1%}, {high:.1%}]")
+            if name == "ours":
+                figures.at_most(f"rows: {family} {rows}", low * 100, 120 * ALPHA, "%")
+        kept = {f: sum(k for (g, _), k in zip(cells, found, strict=True) if g == f) for f in families}
+        keeps[name] = {f for f, k in kept.items() if doubt(k, n * len(BATCHES))[0] <= 1.2 * ALPHA}
+        figures.note(f"{name} keeps its rate on columns that are {', '.join(sorted(keeps[name])) or 'none of these'}")
+    n = max(int(500 * effort), 10)
+    figures.note(
+        f"detection: one of ten columns changed, reference {REFERENCE} rows, {n} checks each; 1 sd of doubt "
+        f"is up to {100 * (0.5 / n) ** 0.5:.1f} points between two of them"
+    )
+    jobs = [("changed", what, size, rows, n) for what in SHIFTS for rows in BATCHES for size in SIZES]
+    seen = {"ours": asked("ours", jobs, pool)}
+    for name in checks:
+        mine = [j for j in jobs if name != "ours" and SHIFTS[j[1]] in keeps[name]]
+        few = min(n, checks[name]) if name not in HERE else n
+        said = asked(name, [(*j[:-1], few) for j in mine], pool) if mine else []
+        where = dict(zip(mine, said, strict=True))
+        seen |= {name: [where.get(j, -1) * n // few for j in jobs]} if name != "ours" else {}
+    for i, (_, what, size, rows, _) in enumerate(jobs):
+        others = {name: found[i] for name, found in seen.items() if name != "ours" and found[i] >= 0}
+        best = max(others, key=lambda name: others[name], default="")
+        told = ", ".join(f"{name} {k / n:.0%}" for name, k in {"ours": seen["ours"][i], **others}.items())
+        figures.note(f"{what} {size} sd, {rows} rows: {told}")
+        if best:
+            less = (seen["ours"][i] - others[best]) / n * 100
+            figures.at_least(f"{what} {size}, {rows} rows, less {best}", less, -5, "points")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--effort", type=float, default=0.2, help="1: 2,000 checks of 10 columns, 500 of 200")
     parser.add_argument("--kinds", nargs="*", default=[*KINDS, "mixed"])
-    asked = parser.parse_args()
+    parser.add_argument("--only", choices=("grid", "beside"))
+    parser.add_argument("--peers", nargs="*", default=list(NEEDS))
+    said = parser.parse_args()
     figures = Figures()
-    power(figures, asked.effort)
-    grid(figures, asked.effort, asked.kinds)
+    with ProcessPoolExecutor() as pool:
+        if said.only != "grid":
+            beside(figures, said.effort, pool, said.peers)
+        if said.only != "beside":
+            grid(figures, said.effort, said.kinds, pool)
     return figures.exit_code
 
 

@@ -1,10 +1,10 @@
 """Estimates of performance beside NannyML's, on the data that its documentation estimates performance on.
 
 NannyML runs in an environment of its own, made under ``.cache/peers`` when it is not there. Reference and analysis
-rows are those of its package, in its chunks of 5,000 rows: synthetic car loans (two classes) and car prices. Each
-figure is the largest difference over the analysis chunks: between both estimates, and of each from what the labels
-say. NannyML learns the loss with LightGBM and calibrates on all of the reference, we with trees that are plain
-numbers: the two agree to a digit that is printed, and neither is the truth.
+rows are those of its package, in chunks of 5,000 or 6,000 rows: synthetic car loans (two classes), car prices, and
+credit cards (three classes). Each figure is the largest difference over the analysis chunks: between both estimates,
+and of each from what the labels say. NannyML learns the loss with LightGBM and calibrates on all of the reference, we
+with trees that are plain numbers: the two agree to a digit that is printed, and neither is the truth.
 """
 
 from __future__ import annotations
@@ -48,8 +48,16 @@ features = ["car_age", "km_driven", "price_new", "accident_count", "door_count",
 run("cars", nml.load_synthetic_car_price_dataset(),
     nml.DLE(feature_column_names=features, y_pred="y_pred", y_true="y_true", metrics=["mae", "rmse"],
             chunk_size=6000), ["mae", "rmse"], "y_true")
+cards = ["prepaid_card", "highstreet_card", "upmarket_card"]
+run("cards", nml.load_synthetic_multiclass_classification_dataset(),
+    nml.CBPE(y_pred_proba={c: f"y_pred_proba_{c}" for c in cards}, y_pred="y_pred", y_true="y_true",
+             problem_type="classification_multiclass", metrics=["roc_auc", "accuracy", "f1"], chunk_size=6000),
+    ["roc_auc", "accuracy", "f1"], "y_true")
 print(json.dumps(found))
 """
+CARDS = sorted(["prepaid_card", "highstreet_card", "upmarket_card"])
+NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
+"""NannyML's names of several classes' metrics, and ours."""
 FEATURES = ["car_age", "km_driven", "price_new", "accident_count", "door_count", "fuel", "transmission"]
 
 
@@ -69,11 +77,12 @@ def ours(folder: str) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict
     import pandas as pd
 
     from airflow_mlops.core.estimation import calibration_of, estimate
+    from airflow_mlops.core.estimation_classes import class_calibration_of, estimate_classes
     from airflow_mlops.core.estimation_loss import estimate_loss, loss_calibration_of
     from airflow_mlops.core.metrics import METRICS
 
-    found: dict[str, dict[str, list[float]]] = {"loans": {}, "cars": {}}
-    seen: dict[str, dict[str, list[float]]] = {"loans": {}, "cars": {}}
+    found: dict[str, dict[str, list[float]]] = {"loans": {}, "cars": {}, "cards": {}}
+    seen: dict[str, dict[str, list[float]]] = {"loans": {}, "cars": {}, "cards": {}}
 
     def add(name: str, metric: str, value: Any, truth: Any, said: Any) -> None:
         found[name].setdefault(metric, []).append(float(value["value"]))
@@ -96,6 +105,21 @@ def ours(folder: str) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict
         said, truth = chunk["y_pred"].to_numpy(), chunk["y_true"].to_numpy()
         for metric, one in estimate_loss(chunk[FEATURES], said, kept, ["mae", "rmse"]).items():
             add("cars", metric, one, truth, said)
+    reference, analysis = rows("cards", "reference"), rows("cards", "analysis")
+    columns, index = [f"y_pred_proba_{c}" for c in CARDS], {c: i for i, c in enumerate(CARDS)}
+    kept = class_calibration_of(reference[columns].to_numpy(), reference["y_true"].map(index).to_numpy(dtype=int))
+    for start in range(0, len(analysis), 6000):
+        chunk = analysis[start : start + 6000]
+        p, said, truth = (
+            chunk[columns].to_numpy(),
+            chunk["y_pred"].map(index).to_numpy(dtype=int),
+            chunk["y_true"].map(index).to_numpy(dtype=int),
+        )
+        estimates = estimate_classes(p, kept, NAMES.values(), predicted=said)
+        for theirs, name in NAMES.items():
+            found["cards"].setdefault(theirs, []).append(float(estimates[name]["value"]))  # type: ignore[arg-type]
+            realised = METRICS[name].figure(truth, p if theirs == "roc_auc" else said)[0]
+            seen["cards"].setdefault(theirs, []).append(float(realised or np.nan))
     return found, seen
 
 
@@ -119,7 +143,7 @@ def main() -> int:
             )
             figures.note(f"  off the labels at most: ours {worst(mine, truth):.2g}, NannyML {worst(values, truth):.2g}")
             figures.at_most(
-                f"{name} {metric}, ours from NannyML's", worst(mine, values), 0.001 if name == "loans" else 0.02
+                f"{name} {metric}, ours from NannyML's", worst(mine, values), 0.02 if name == "cars" else 0.001
             )
     return figures.exit_code
 

@@ -52,6 +52,13 @@ class TestEveryTask:
     def test_is_built_without_io(self, cls, no_io):
         assert example(cls).task_id == "task"
 
+    def test_is_mapped_with_the_defaults_of_a_single_one(self, cls):
+        """A mapped task whose inlets are ``None`` ends before it begins."""
+        alone, mapped = example(cls), cls.partial(task_id="task").kwargs
+        names = ("inlets", "executor_config", "retries", "retry_delay", "trigger_rule", "pool_slots")
+        assert {n: mapped[n] for n in names} == {n: getattr(alone, n) for n in names}
+        assert list(mapped["outlets"]) == []  # what it adds itself depends on what it is mapped over
+
     def test_has_its_template_fields(self, cls):
         task = example(cls)
         assert task.template_fields

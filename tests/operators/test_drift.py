@@ -104,6 +104,10 @@ def test_predictions_are_watched_like_a_column(champion: Any, run_task: TaskRunn
     )
     result = run_task(check(data, predictions={"data": {"uri": said}, "version": "1"}))
     assert result["status"] == "failed" and "predictions score" in result["columns"]
+    page = MlflowHook().read_text(result["record"]["run_id"], "report.html") or ""
+    # Every column with the reference's bars beside the batch's, the predictions' too, and nothing from elsewhere.
+    assert page.count('class="chart small"') == 5 and page.index(">predictions score<") < page.index(">hour<")
+    assert "default-src 'none'" in page
 
 
 @pytest.mark.parametrize(("rows", "status"), [(5, "insufficient_data"), (800, "error")])
