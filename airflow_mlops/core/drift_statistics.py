@@ -70,6 +70,18 @@ def shares(counts: Counts) -> Any:
     return counts / counts.sum(axis=-1, keepdims=True)
 
 
+def relative_entropy(p: Any, q: Any) -> Any:
+    r"""The terms :math:`p \ln(p / q)`, 0 where p is 0; q is above 0 wherever p is.
+
+    >>> relative_entropy([0.0, 1.0], [0.0, 0.5]).round(3).tolist()
+    [0.0, 0.693]
+    """
+    import numpy as np
+
+    p, q = np.broadcast_arrays(np.asarray(p, dtype=float), np.asarray(q, dtype=float))
+    return p * np.log(np.divide(p, q, out=np.ones(p.shape), where=p > 0))
+
+
 def psi(reference: Counts, current: Counts, _: Cells | None = None) -> Any:
     r"""Population stability index, :math:`\sum (q - p) \ln(q / p)`; half a row is added to every cell.
 
@@ -93,11 +105,10 @@ def jensen_shannon(reference: Counts, current: Counts, _: Cells | None = None) -
     (1.0, 0.0)
     """
     import numpy as np
-    from scipy.special import rel_entr
 
     p, q = shares(reference), shares(current)
     middle = (p + q) / 2
-    divergence = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * math.log(2))
+    divergence = (relative_entropy(p, middle) + relative_entropy(q, middle)).sum(axis=-1) / (2 * math.log(2))
     return np.sqrt(np.clip(divergence, 0, 1))
 
 

@@ -12,7 +12,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from airflow_mlops.core.drift_statistics import CATEGORICAL, NUMERIC, Counts, cumulative_gap, ks_distance, shares
+from airflow_mlops.core.drift_statistics import (
+    CATEGORICAL,
+    NUMERIC,
+    Counts,
+    cumulative_gap,
+    ks_distance,
+    relative_entropy,
+    shares,
+)
+from airflow_mlops.core.tails import chi_square_above, normal_below
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,17 +54,16 @@ def chi_square(reference: Counts, current: Counts) -> tuple[float, float]:
 
     observed, expected = _table(reference, current)
     statistic = float(((observed - expected) ** 2 / expected).sum())
-    return statistic, _chi_square_tail(statistic, np.shape(observed)[1] - 1)
+    return statistic, chi_square_above(statistic, np.shape(observed)[1] - 1)
 
 
 def g_test(reference: Counts, current: Counts) -> tuple[float, float]:
     """The likelihood-ratio test over ``k`` cells, ``k - 1`` degrees of freedom; too lively on small counts."""
     import numpy as np
-    from scipy.special import rel_entr
 
     observed, expected = _table(reference, current)
-    statistic = max(float(2 * rel_entr(observed, expected).sum()), 0.0)
-    return statistic, _chi_square_tail(statistic, np.shape(observed)[1] - 1)
+    statistic = max(float(2 * relative_entropy(observed, expected).sum()), 0.0)
+    return statistic, chi_square_above(statistic, np.shape(observed)[1] - 1)
 
 
 def kolmogorov_smirnov(reference: Counts, current: Counts) -> tuple[float, float]:
@@ -150,7 +158,6 @@ def weighted_chi_square_tail(value: float, weights: Sequence[float]) -> float:
     (0.05, 0.05)
     """
     import numpy as np
-    from scipy.special import ndtr
 
     w = np.asarray(weights, dtype=float)
     w = w[w > w.max(initial=0.0) * 1e-12]
@@ -158,7 +165,7 @@ def weighted_chi_square_tail(value: float, weights: Sequence[float]) -> float:
         return 1.0
     w, value = w / w.max(), value / float(w.max())
     if np.ptp(w) < 1e-9:
-        return _chi_square_tail(value, w.size)
+        return chi_square_above(value, w.size)
 
     def slope(t: float) -> float:
         return float((w / (1 - 2 * t * w)).sum()) - value
@@ -172,7 +179,7 @@ def weighted_chi_square_tail(value: float, weights: Sequence[float]) -> float:
     root = math.copysign(math.sqrt(max(2 * (t * value - cumulant), 0.0)), t)
     if abs(root) < 1e-8:
         return 0.5
-    return float(min(max(ndtr(-(root + math.log(t * math.sqrt(bend) / root) / root)), 0.0), 1.0))
+    return normal_below(-(root + math.log(t * math.sqrt(bend) / root) / root))
 
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:
@@ -182,13 +189,6 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
     while high - low > 1e-13 and low < (middle := (low + high) / 2) < high:
         low, high = (low, middle) if rising(middle) > 0 else (middle, high)
     return (low + high) / 2
-
-
-def _chi_square_tail(value: float, freedom: int) -> float:
-    """``scipy.stats.chi2.sf``; that package alone takes longer to import than a check of a million rows."""
-    from scipy.special import chdtrc
-
-    return float(chdtrc(freedom, max(value, 0.0)))
 
 
 def refined(test: Test, reference: Counts, current: Counts, p_value: float, *, seed: int, draws: int = 4000) -> float:
@@ -238,12 +238,11 @@ def _pearson(reference: Counts, current: Counts) -> Any:
 
 def _likelihood(reference: Counts, current: Counts) -> Any:
     import numpy as np
-    from scipy.special import rel_entr
 
     r, c = np.asarray(reference, dtype=float), np.asarray(current, dtype=float)
     m, n = r.sum(axis=-1, keepdims=True), c.sum(axis=-1, keepdims=True)
     both = (r + c) / (m + n)
-    return 2 * (rel_entr(r, both * m) + rel_entr(c, both * n)).sum(axis=-1)
+    return 2 * (relative_entropy(r, both * m) + relative_entropy(c, both * n)).sum(axis=-1)
 
 
 def _table(reference: Counts, current: Counts) -> tuple[Any, Any]:

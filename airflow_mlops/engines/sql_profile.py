@@ -112,7 +112,7 @@ def _second(source: SqlSource, here: Sequence[_Counting]) -> None:
         value, there = c.column.number, f"FILTER (WHERE {finite(c.column)} IS NOT NULL)"
         asked = {"first": "NULL", "second": "NULL", "values": "NULL", "quantiles": "NULL"}
         if c.column.type in _NUMBERS:
-            c.center, c.width = profiling._scale(c.basics)
+            c.center, c.width = profiling.scale(c.basics["minimum"], c.basics["maximum"])
         if c.width:
             parameters |= {f"center_{i}": c.center, f"width_{i}": c.width}
             scaled = f"(({value} - CAST($center_{i} AS DOUBLE)) / CAST($width_{i} AS DOUBLE))"
@@ -200,7 +200,7 @@ def _made(c: _Counting) -> ColumnProfile:
         counts[int(bin_)] = n
     mean, m2 = None, None
     if c.column.type in _NUMBERS:
-        mean, m2 = profiling._moments(c.center, c.width, sum(counts), [(0, 0, *c.sums)])
+        mean, m2 = profiling.moments(c.center, c.width, sum(counts), *c.sums)
     if c.exact:
         common["distinct"] = len(c.edges)
     return ColumnProfile(**common, mean=mean, m2=m2, edges=c.edges, counts=tuple(counts))

@@ -1,0 +1,130 @@
+"""The bins of many values at once, by arithmetic instead of a search for each value.
+
+A monotone map takes a value to one of 2,048 cells; most cells lie in one bin, a few have an edge in them, with which
+the value is compared. That is exact, whatever the map: of two values the smaller is never in the higher cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from airflow_mlops.engines.scratch import Scratch
+
+CELLS = 2048
+_SIGN = np.int64(2**63 - 1)
+
+
+class Bins:
+    """Bins ``(-inf, e0], (e0, e1], ..., (eK-1, inf)`` of finite values.
+
+    :param edges: strictly increasing, at most some thousand.
+
+    >>> bins = Bins([1.0, 2.0])
+    >>> bins.count(np.array([0.0, 1.0, 1.5, 2.0, 3.0, 1e300])).tolist()
+    [2, 2, 2]
+    >>> bins.of(np.array([0.0, 1.0, 1.5, 2.0, 3.0])).tolist()
+    [0, 0, 1, 1, 2]
+    """
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.edges = np.asarray(edges, float)
+        self.size = len(self.edges) + 1
+        self._searched = True
+        for by_bits in (False, True) if len(self.edges) else ():
+            found = _Map.over(self.edges, by_bits)
+            if found is None:
+                continue
+            cells = found.cells(self.edges, Scratch()).copy()
+            crowded = len(np.unique(cells)) < len(cells)
+            if self._searched or not crowded:
+                self._map, self._searched = found, crowded
+                self._edge = np.full(CELLS, np.inf)
+                self._edge[cells] = self.edges
+                self._first = np.searchsorted(cells, np.arange(CELLS), side="left")
+            if not crowded:
+                break
+
+    def of(self, values: Any, scratch: Scratch | None = None) -> Any:
+        """The bin of each value."""
+        if self._searched:
+            return np.searchsorted(self.edges, values)
+        scratch = scratch or Scratch()
+        cells = self._map.cells(values, scratch)
+        above = np.greater(values, self._edges_of(cells, scratch), out=scratch.flags("above", len(values)))
+        found = self._first.take(cells, out=scratch.whole("bins", len(values)), mode="wrap")
+        return np.add(found, above, out=found)
+
+    def count(self, values: Any, scratch: Scratch | None = None) -> Any:
+        """Values in each bin."""
+        if self.size == 1:
+            return np.array([len(values)])
+        if self._searched:
+            return np.bincount(np.searchsorted(self.edges, values), minlength=self.size)
+        scratch = scratch or Scratch()
+        cells = self._map.cells(values, scratch)
+        above = np.greater(values, self._edges_of(cells, scratch), out=scratch.flags("above", len(values)))
+        np.left_shift(cells, 1, out=cells)
+        np.add(cells, above, out=cells)
+        both = np.bincount(cells, minlength=2 * CELLS).reshape(CELLS, 2)
+        # np.add.at is slow only on long arrays; an edge has a bin after it, so that none falls out
+        found = np.zeros(self.size + 1, np.int64)
+        np.add.at(found, self._first, both[:, 0])
+        np.add.at(found, self._first + 1, both[:, 1])
+        return found[: self.size]
+
+    def _edges_of(self, cells: Any, scratch: Scratch) -> Any:
+        return self._edge.take(cells, out=scratch.floats("edges", len(cells)), mode="wrap")
+
+
+class _Map:
+    """A monotone map of values to cells: even steps between the edges, or even steps in the bits of a float.
+
+    The second has as many steps from 1 to 2 as from 1,000 to 2,000.
+    """
+
+    def __init__(self, low: float, steps: float, by_bits: bool) -> None:
+        self.low, self.steps, self.by_bits = low, steps, by_bits
+
+    @classmethod
+    def over(cls, edges: Any, by_bits: bool) -> _Map | None:
+        """The map over these edges, or ``None`` where there is none."""
+        with np.errstate(all="ignore"):
+            ends = _ordered(edges[[0, -1]], Scratch()) if by_bits else edges[[0, -1]]
+            width = float(ends[1] - ends[0])
+            if by_bits and width < 0:  # more than half of all floats
+                return None
+            steps = float(np.float64(CELLS - 3) / width) if width > 0 else 1.0
+        return cls(ends[0], steps, by_bits) if np.isfinite(steps) and np.isfinite(width) else None
+
+    def cells(self, values: Any, scratch: Scratch) -> Any:
+        """The cell of each value, 0 to ``CELLS - 1``."""
+        size = len(values)
+        scaled = scratch.floats("scaled", size)
+        with np.errstate(all="ignore"):
+            if self.by_bits:
+                bits = _ordered(values, scratch)
+                np.maximum(bits, self.low, out=bits)
+                np.subtract(bits, self.low, out=bits)
+                np.multiply(bits.view(np.uint64), self.steps, out=scaled)
+            else:
+                np.subtract(values, self.low, out=scaled)
+                np.multiply(scaled, self.steps, out=scaled)
+            np.add(scaled, 1.0, out=scaled)
+            np.clip(scaled, 0.0, CELLS - 1.0, out=scaled)
+        cells = scratch.small("cells", size)
+        np.copyto(cells, scaled, casting="unsafe")
+        wide = scratch.whole("cells", size)
+        np.copyto(wide, cells)
+        return wide
+
+
+def _ordered(values: Any, scratch: Scratch) -> Any:
+    """Floats as whole numbers in the same order; -0 is 0."""
+    plain = np.add(values, 0.0, out=scratch.floats("plain", len(values)))
+    bits = plain.view(np.int64)
+    signs = np.right_shift(bits, np.int64(63), out=scratch.whole("signs", len(values)))
+    np.bitwise_and(signs, _SIGN, out=signs)
+    return np.bitwise_xor(bits, signs, out=bits)

@@ -1,0 +1,191 @@
+"""Parquet as batches of Arrow, without a database in between: the shortest way from a file to a count."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_mlops.core.datasets import DatasetRef
+from airflow_mlops.core.errors import DataError
+from airflow_mlops.engines.duck import MOST_THREADS, Column, need
+from airflow_mlops.engines.headers import unambiguous
+from airflow_mlops.engines.locate import Files
+from airflow_mlops.engines.streams import BATCH, batch_rows, shared
+
+_BUFFER = 1 << 25
+"""Bytes that are read ahead of all columns together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    path: str
+    metadata: Any
+    places: dict[str, int]  # of each column, among those of this file
+
+
+@dataclasses.dataclass
+class ParquetRows:
+    """The rows of Parquet files of one schema, unfiltered.
+
+    :param label: the dataset, for messages.
+    :param columns: in order.
+    :param files: with their footers.
+    :param filesystem: fsspec's; ``None``: local files.
+    :param threads: 0: as many as this process may use, at most four.
+    """
+
+    label: str
+    columns: tuple[Column, ...]
+    files: tuple[_File, ...]
+    filesystem: Any
+    threads: int
+
+    def __post_init__(self) -> None:
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = self.threads or min(usable, MOST_THREADS)
+        self._open: list[dict[str, Any]] = [{} for _ in range(self.threads)]
+        self._texts = [c.name for c in self.columns if c.type == "string"]
+
+    @property
+    def count(self) -> int:
+        """See :class:`~airflow_mlops.engines.streams.Rows`."""
+        return sum(f.metadata.num_rows for f in self.files)
+
+    def extremes(self, columns: Sequence[Column]) -> dict[str, tuple[float, float]]:
+        """See :class:`~airflow_mlops.engines.streams.Rows`: of the files' statistics, where every file has them."""
+        found: dict[str, tuple[float, float]] = {}
+        for column in columns:
+            low, high = math.inf, -math.inf
+            for file in self.files:
+                place = file.places[column.name]
+                for group in range(file.metadata.num_row_groups):
+                    told = file.metadata.row_group(group).column(place).statistics
+                    if told is not None and told.has_min_max:
+                        low, high = min(low, float(told.min)), max(high, float(told.max))
+                    elif told is None or told.num_values:
+                        low = math.nan
+                        break
+            if math.isfinite(low) and math.isfinite(high):
+                found[column.name] = (low, high)
+        return found
+
+    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
+        """See :class:`~airflow_mlops.engines.streams.Rows`; row groups, or their batches, go to whoever is free."""
+        todo = collections.deque((f, g) for f in self.files for g in range(f.metadata.num_row_groups))
+        few = len(todo) < self.threads
+        if self.count <= BATCH:
+            return [self._feed(todo, columns, self._open[0], arrow_threads=True)]
+        if few:
+            return shared(self._feed(todo, columns, self._open[0], arrow_threads=True), self.threads)
+        return [self._feed(todo, columns, opened, arrow_threads=False) for opened in self._open]
+
+    def _feed(
+        self, todo: Any, columns: Sequence[Column], opened: dict[str, Any], *, arrow_threads: bool
+    ) -> Iterator[Any]:
+        names = [c.name for c in columns]
+        while True:
+            try:
+                file, group = todo.popleft()
+            except IndexError:
+                return
+            with self._told(file.path):
+                batches = self._reader(file, opened).iter_batches(
+                    batch_rows(len(names)), row_groups=[group], columns=names, use_threads=arrow_threads
+                )
+            while True:
+                with self._told(file.path):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield batch.select(names)
+
+    def _reader(self, file: _File, opened: dict[str, Any]) -> Any:
+        if file.path not in opened:
+            opened.clear()  # one file at a time
+            options: dict[str, Any] = {"metadata": file.metadata, "read_dictionary": self._texts}
+            if self.filesystem is None:
+                buffer = min(max(_BUFFER // max(len(self.columns), 1), 1 << 14), 1 << 20)
+                opened[file.path] = pq.ParquetFile(file.path, buffer_size=buffer, pre_buffer=False, **options)
+            else:
+                opened[file.path] = pq.ParquetFile(self.filesystem.open(file.path, "rb"), pre_buffer=True, **options)
+        return opened[file.path]
+
+    @contextlib.contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(
+                f"{self.label}: {path} could not be read ({str(error)[:300]}). Is the file damaged, truncated, or "
+                "still being written? Write it again, or take it out of the dataset"
+            ) from error
+
+
+def rows(ref: DatasetRef, files: Files, threads: int) -> ParquetRows | None:
+    """The rows of a reference, or ``None`` where it takes a database to read them: filters, partition folders, types
+    that are not the same in all files, or that have no count of their own here.
+
+    Nothing is judged here: what is ``None`` is read, or refused, in the other way.
+    """
+    if ref.filters or files.keys:
+        return None
+    found: list[_File] = []
+    first: dict[str, str] = {}
+    for path in files.paths:
+        try:
+            with contextlib.ExitStack() as stack:
+                opened = path if files.filesystem is None else stack.enter_context(files.filesystem.open(path, "rb"))
+                metadata = pq.read_metadata(opened)
+        except (OSError, ValueError):
+            return None
+        schema = metadata.schema.to_arrow_schema()
+        types = {f.name: _duck_type(f.type) for f in schema}
+        if len(types) < len(schema) or (first and types != first) or metadata.num_columns != len(schema):
+            return None
+        if not all(types.values()):
+            return None
+        first = first or types
+        found.append(_File(path, metadata, {name: i for i, name in enumerate(schema.names)}))
+        unambiguous(path, list(types))
+    wanted = list(ref.columns) or list(first)
+    need(ref.label, first, wanted)
+    if len(set(wanted)) != len(wanted):
+        return None
+    return ParquetRows(ref.label, tuple(Column(n, first[n]) for n in wanted), tuple(found), files.filesystem, threads)
+
+
+def _duck_type(type_: pa.DataType) -> str:
+    """What DuckDB calls a column of Parquet; empty: it is left to DuckDB."""
+    if pa.types.is_timestamp(type_):
+        if type_.tz:
+            return "TIMESTAMP WITH TIME ZONE" if type_.unit in ("ms", "us") else ""
+        return "TIMESTAMP_NS" if type_.unit == "ns" else "TIMESTAMP"
+    if pa.types.is_dictionary(type_):
+        return _duck_type(type_.value_type) if pa.types.is_string(type_.value_type) else ""
+    return _TYPES.get(str(type_), "")
+
+
+_TYPES = {
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "uint64": "UBIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "string": "VARCHAR",
+    "large_string": "VARCHAR",
+    "date32[day]": "DATE",
+}

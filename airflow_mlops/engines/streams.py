@@ -1,0 +1,197 @@
+"""Rows as batches of Arrow, for counting: read as often as a count needs them, by as many threads as there are.
+
+Whatever the rows are in, it is the same code that counts them (:mod:`airflow_mlops.engines.tallies`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from airflow_mlops.engines.duck import Column, Source, explained
+
+BATCH = 65_536
+"""Rows of a batch, of few columns; what one of its columns takes fits a processor's cache."""
+
+BATCH_BYTES = 1 << 25
+"""Bytes of a batch, about; of many columns it has fewer rows."""
+
+HELD = 1 << 28
+"""Bytes of a dataset, about, up to which it is read once and held, where a count needs it twice."""
+
+T = TypeVar("T")
+
+
+class Rows(Protocol):
+    """Rows that can be read again."""
+
+    @property
+    def label(self) -> str:
+        """The dataset, for messages."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns, in order."""
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+
+    def extremes(self, columns: Sequence[Column]) -> dict[str, tuple[float, float]]:
+        """What somebody says the least and the greatest finite number of a column are, where anybody does.
+
+        It is not to be believed, but looked at again when the rows have been read.
+        """
+
+    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
+        """The rows once: record batches of these columns, each from one of the iterators; one iterator a thread."""
+
+
+def each(rows: Rows, columns: Sequence[Column], made: Callable[[], T], add: Callable[[T, Any], None]) -> list[T]:
+    """Count all batches, each thread into what ``made`` gives it."""
+
+    def work(feed: Iterator[Any]) -> T:
+        found = made()
+        for batch in feed:
+            add(found, batch)
+        return found
+
+    feeds = rows.feeds(columns)
+    if len(feeds) == 1:
+        return [work(feeds[0])]
+    with ThreadPoolExecutor(len(feeds)) as pool:
+        return list(pool.map(work, feeds))
+
+
+def batch_rows(columns: int) -> int:
+    """Rows of a batch of so many columns."""
+    return max(min(BATCH, BATCH_BYTES // (8 * max(columns, 1))), 1024)
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Rows that were read and are held, some of the columns of others."""
+
+    of: Rows
+    batches: tuple[Any, ...]
+    threads: int
+
+    @property
+    def label(self) -> str:
+        """See :class:`Rows`."""
+        return self.of.label
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """See :class:`Rows`."""
+        return self.of.columns
+
+    @property
+    def count(self) -> int:
+        """See :class:`Rows`."""
+        return self.of.count
+
+    def extremes(self, columns: Sequence[Column]) -> dict[str, tuple[float, float]]:
+        """See :class:`Rows`."""
+        return self.of.extremes(columns)
+
+    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
+        """See :class:`Rows`."""
+        return [iter(self.batches[i :: self.threads]) for i in range(min(self.threads, len(self.batches)) or 1)]
+
+
+def held(rows: Rows, columns: Sequence[Column], *, keys: int = 0) -> Rows:
+    """The rows of some columns, in memory if they are few.
+
+    :param keys: the first so many columns are held as well.
+    """
+    wanted = list(dict.fromkeys([*rows.columns[:keys], *columns]))
+    texts = sum(c.type in ("string", "other") for c in wanted)
+    if rows.count * 8 * (len(wanted) + texts) > HELD:
+        return rows
+    parts: list[list[Any]] = each(rows, wanted, list, lambda found, batch: found.append(batch))
+    return Held(rows, tuple(itertools.chain.from_iterable(parts)), len(parts))
+
+
+@dataclasses.dataclass(frozen=True)
+class DuckRows:
+    """The rows of a source that DuckDB reads: whatever it is, filtered or not, and however it is typed.
+
+    :param source: open.
+    :param count: its rows.
+    :param threads: that count what DuckDB reads.
+    """
+
+    source: Source
+    count: int
+    threads: int
+
+    @classmethod
+    def of(cls, source: Source) -> DuckRows:
+        """The rows of an open source."""
+        ((threads,),) = source.con.execute("SELECT current_setting('threads')").fetchall()
+        return cls(source, int(source.fetch("count(*)")[0][0]), min(int(threads), 4))
+
+    @property
+    def label(self) -> str:
+        """See :class:`Rows`."""
+        return self.source.label
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """See :class:`Rows`."""
+        return self.source.columns
+
+    def extremes(self, columns: Sequence[Column]) -> dict[str, tuple[float, float]]:
+        """See :class:`Rows`; one query."""
+        from airflow_mlops.engines.profiling import _finite
+
+        if not columns or not self.count:
+            return {}
+        parts = [f"{end}(CAST({_finite(c)} AS DOUBLE))" for c in columns for end in ("min", "max")]
+        (row,) = self.source.fetch(", ".join(parts))
+        pairs = zip(columns, zip(row[::2], row[1::2], strict=True), strict=True)
+        return {c.name: (float(low), float(high)) for c, (low, high) in pairs if low is not None}
+
+    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
+        """See :class:`Rows`; one query, whose batches go to whoever is free."""
+        reader = self.source.reader(", ".join(map(_selected, columns)), batch_rows(len(columns)))
+        batches = _explained(reader, self.label)
+        return [batches] if self.count <= BATCH else shared(batches, self.threads)
+
+
+def shared(batches: Iterator[T], threads: int) -> list[Iterator[T]]:
+    """The batches of one iterator for many threads, each to whoever is free."""
+    lock = threading.Lock()
+
+    def feed() -> Iterator[T]:
+        while True:
+            with lock:
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    return [feed() for _ in range(threads)]
+
+
+def _explained(reader: Any, label: str) -> Iterator[Any]:
+    while True:
+        with explained(label):
+            batch = next(reader, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _selected(column: Column) -> str:
+    """A column as it is counted: wide integers and exact numbers as floats, what has no type of ours as text."""
+    plain = column.type == "int" and "HUGE" not in column.duck_type.upper()
+    if plain or column.type in ("float", "bool", "datetime", "date"):
+        return column.sql
+    value = column.number if column.type in ("int", "decimal") else f"CAST({column.sql} AS VARCHAR)"
+    return f"{value} AS {column.sql}"
