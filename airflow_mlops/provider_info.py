@@ -67,6 +67,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             "airflow_mlops.operators.links.ReportLink",
             "airflow_mlops.operators.links.MlflowRunLink",
+            "airflow_mlops.operators.links.DataDocsLink",
             "airflow_mlops.operators.links.MlflowVersionLink",
         ],
         "notifications": [

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.results import JSON, Check, Severity, Status, digest, plain
+from airflow_mlops.core.strict_yaml import read_yaml
 
 TYPES = (
     "expect_column_distinct_values_to_be_in_set",
@@ -244,7 +245,7 @@ def _from_file(path: Path) -> Suite:
     import yaml
 
     try:
-        content = yaml.safe_load(text)  # JSON is YAML
+        content = read_yaml(text)  # JSON is YAML
     except yaml.YAMLError as error:
         raise UsageError(f"suite {str(path)!r} is no JSON or YAML: {' '.join(str(error).split())[:300]}") from error
     try:

@@ -19,8 +19,8 @@ from airflow_mlops.core.leakage import (
 from airflow_mlops.core.results import Check
 from airflow_mlops.engines import digests
 from airflow_mlops.engines.duck import Column, DuckEngine, Source, need
+from airflow_mlops.engines.fetched import in_duckdb
 from airflow_mlops.engines.profiling import _tree, profile
-from airflow_mlops.engines.sql_source import SqlSource
 
 BINS = 20
 """Bins that a number's power is counted in: few, so that a bin has rows enough to mean something."""
@@ -49,15 +49,13 @@ def check(
     if policy.time and holdout is None:
         raise UsageError("leakage: the order in time needs a holdout")
     checks: list[Check] = []
-    with engine.open(ref) as source:
-        _counts_here(source)
+    with engine.open(ref) as opened, in_duckdb(opened) as source:
         if label and policy.max_power is not None:
             checks += _features(source, label, policy)
         if holdout is None:
             return checks
         other, other_ref = holdout
-        with other.open(other_ref) as held:
-            _counts_here(held)
+        with other.open(other_ref) as opened_, in_duckdb(opened_) as held:
             if policy.max_duplicate_share is not None:
                 checks.append(_duplicates(source, held, label, policy))
             if policy.time:
@@ -68,13 +66,6 @@ def check(
                 missing = a.count - a.valid + b.count - b.valid
                 checks.append(time_check(policy.time, a.maximum, b.minimum, missing))
     return checks
-
-
-def _counts_here(source: Source) -> None:
-    if isinstance(source, SqlSource):
-        raise UsageError(
-            f"{source.label} is a table; leakage is looked for in files. Export the table to Parquet first"
-        )
 
 
 def _features(source: Source, label: str, policy: Leakage) -> list[Check]:

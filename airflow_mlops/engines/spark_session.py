@@ -91,7 +91,8 @@ def driver_files(spark: Any, paths: list[str]) -> list[tuple[str, list[tuple[str
     jvm, conf = spark._jvm, spark._jsc.hadoopConfiguration()
     found = []
     for path in paths:
-        source = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(jvm.org.apache.hadoop.fs.Path(path), conf)
+        place = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(path))  # Spark tells URIs, a path is no URI
+        source = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(place, conf)
         reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(source)
         try:
             fields = reader.getFileMetaData().getSchema().getFields()
@@ -115,5 +116,5 @@ def _kind(field: Any) -> str:
 
 
 def local(path: str) -> str:
-    """A path of this machine, as Spark names it."""
-    return path if "://" in path or path.startswith("file:") else Path(path).absolute().as_uri()
+    """A path of this machine, as Spark names it: a URI in which a space is a space."""
+    return path if "://" in path or path.startswith("file:") else f"file://{Path(path).absolute()}"

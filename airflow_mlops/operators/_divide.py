@@ -26,8 +26,8 @@ def written(
 
     :return: the counts, the suite's verdicts on the good rows, and where these are.
     """
+    from airflow_mlops.engines.fetched import in_duckdb
     from airflow_mlops.engines.quarantine import divide, judge_remaining
-    from airflow_mlops.engines.sql_source import SqlSource
 
     aside, on = Publication(asked.quarantine, asked.conn_id), None
     if asked.good:
@@ -35,9 +35,12 @@ def written(
         if on.uri == aside.uri:
             raise UsageError(f"good and quarantine are the same file {on.uri!r}; every row needs one of two")
     facts = {"mlops.data": ref.digest, "mlops.rows": ref.rows}
-    with engine.open(ref) as source, contextlib.suppress(_Withheld), contextlib.ExitStack() as stack:
-        if isinstance(source, SqlSource):
-            raise UsageError(f"{ref.label} is a table; a quarantine divides files. Export the table to Parquet first")
+    with (
+        engine.open(ref) as opened,
+        in_duckdb(opened) as source,
+        contextlib.suppress(_Withheld),
+        contextlib.ExitStack() as stack,
+    ):
         outcomes = judge_remaining(source, suite, chosen)
         good = stack.enter_context(on.writing()) if on is not None else None
         with aside.writing() as bad:

@@ -1,4 +1,4 @@
-"""Links on a task instance: the report, and the run and version in MLflow's own UI.
+"""Links on a task instance: the report, and run, version and validation page in MLflow's own UI.
 
 Airflow asks for a link on the worker when a task has ended and keeps the answer, so what is found here is what the task
 of that try wrote. A link that leads nowhere is empty, and Airflow then shows none.
@@ -38,9 +38,20 @@ class MlflowRunLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Its address; empty where MLflow is no server, or the task wrote no run."""
         result = returned(operator, ti_key)
-        record = result.get("record")
-        run_id = str((record.get("run_id") if isinstance(record, Mapping) else "") or result.get("run_id") or "")
+        run_id = _record(result) or str(result.get("run_id") or "")
         return _shown(operator.hook.link(run_id)) if run_id and hasattr(operator, "hook") else ""
+
+
+class DataDocsLink(BaseOperatorLink):
+    """The page of a validation: every expectation and what was found, kept with the record in MLflow."""
+
+    name = "Data Docs"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Its address; empty where MLflow is no server, or the validation was not recorded."""
+        run_id = _record(returned(operator, ti_key))
+        run = _shown(operator.hook.link(run_id)) if run_id and hasattr(operator, "hook") else ""
+        return f"{run}/artifacts/{REPORT}" if run else ""
 
 
 class MlflowVersionLink(BaseOperatorLink):
@@ -62,6 +73,16 @@ class MlflowVersionLink(BaseOperatorLink):
         if not version or not model or not hasattr(operator, "hook"):
             return ""
         return _shown(operator.hook.link(ModelVersion(name=str(model), version=str(version))))
+
+
+REPORT = "report.html"
+"""The page of a validation, among the artifacts of its record."""
+
+
+def _record(result: Mapping[str, Any]) -> str:
+    """The run that is the record of a result; empty where it has none."""
+    record = result.get("record")
+    return str(record.get("run_id") or "") if isinstance(record, Mapping) else ""
 
 
 def returned(operator: Any, ti_key: Any) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ from airflow_mlops.core.validation import (
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
 from airflow_mlops.operators._lineage import TellsLineage
-from airflow_mlops.operators.links import LINKS
+from airflow_mlops.operators.links import LINKS, REPORT, DataDocsLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -74,7 +74,7 @@ class ValidateDataOperator(TellsLineage, BaseOperator):
         is in the context as ``mlops_report``. One that raises is logged and does not fail the task.
     :param model_name: the model that the record belongs to. (templated)
     :param mlflow_conn_id: the MLflow connection; ``None``: nothing is recorded. With the record go the whole report as
-        a page, ``report.html``, and the suite, ``suite.json``. (templated)
+        a page, ``report.html``, which the link *Data Docs* opens, and the suite, ``suite.json``. (templated)
     :raises DataValidationFailed: not retried: a critical check did not pass, or the rows can't be read.
     :raises DatasetNotFound: retried: nothing is there yet.
     :raises MlflowUnavailable: retried.
@@ -92,7 +92,7 @@ class ValidateDataOperator(TellsLineage, BaseOperator):
         "model_name",
         "mlflow_conn_id",
     )
-    operator_extra_links = LINKS
+    operator_extra_links = (*LINKS, DataDocsLink())
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ def _pages(found: Report, suite: Suite) -> dict[str, str | bytes]:
     from airflow_mlops.pages import report_page
 
     expected = json.dumps(suite.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    return {"report.html": report_page(found.to_dict()), "suite.json": expected}
+    return {REPORT: report_page(found.to_dict()), "suite.json": expected}
 
 
 def _result(found: Report, resolved: DatasetRef) -> dict[str, JSON]:

@@ -85,6 +85,19 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "rows.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- type: expect_column_max_to_be_between\n  kwargs: {column: x, max_value: 1, max_value: 100}\n",
+        '[{"type": "expect_column_max_to_be_between", "kwargs": {"column": "x", "max_value": 1, "max_value": 100}}]',
+    ],
+)
+def test_a_bound_that_is_said_twice_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"rows\.yaml' is no JSON or YAML: the key 'max_value' is there twice"):
+        load(tmp_path / "rows.yaml")
+
+
 def test_an_outcome_without_a_verdict_is_an_error() -> None:
     expectation = Expectation.from_dict(NOT_NULL)
     check = check_of(expectation, Outcome(success=None, error="column 'id' is not there"))

@@ -135,3 +135,20 @@ def test_arguments_in_prose_exist() -> None:
     for page in DOCS.rglob("*.md"):
         given = set(re.findall(r"`(\w+)=[^`]*`", page.read_text(encoding="utf-8"))) - {"schedule"}
         assert given <= arguments, page.name
+
+
+def test_the_tasks_that_tell_lineage_are_the_ones_that_do() -> None:
+    from airflow_mlops.core.lineage import ROLES
+    from airflow_mlops.operators._lineage import MOST_ASSERTIONS
+
+    text = (DOCS / "guides" / "lineage.md").read_text(encoding="utf-8")
+    listed = [name for group in get_provider_info()["operators"] for name in group["python-modules"]]
+    modules = {name.rpartition(".")[2]: name for name in listed}
+    for kind in ROLES:
+        source = Path(__file__).parents[2] / f"{modules[kind].replace('.', '/')}.py"
+        names = re.findall(r"^class (\w+Operator)\(", source.read_text(encoding="utf-8"), re.MULTILINE)
+        assert any(f"`{name}`" in text for name in names), kind
+    assert f"at most {MOST_ASSERTIONS} assertions" in text
+    facets = (Path(__file__).parents[2] / "airflow_mlops" / "operators" / "_lineage.py").read_text(encoding="utf-8")
+    for facet in set(re.findall(r'facets\["(\w+)"\] =', facets)):
+        assert f"`{facet}`" in text, facet

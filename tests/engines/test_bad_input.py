@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ import pytest
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, SchemaMismatch
 from airflow_mlops.core.expectations import Expectation
-from airflow_mlops.engines import FileEngine, FrameEngine, locate
+from airflow_mlops.engines import FileEngine, FrameEngine, duck, judging, locate
+from airflow_mlops.engines.sql import SqlEngine
 from tests.engines.test_engines import FRAME, parquet, sample
 
 
@@ -148,15 +151,22 @@ def test_no_row_and_one_row(tmp_path: Path, rows: int) -> None:
     assert deviation.success is False  # of one value there is none
 
 
-def test_a_thousand_columns(tmp_path: Path) -> None:
-    names = [f"c{i}" for i in range(1000)]
+def test_five_thousand_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"c{i}" for i in range(5000)]
     pq.write_table(pa.table({n: np.arange(2) + i for i, n in enumerate(names)}), tmp_path / "wide.parquet")
     ref = DatasetRef(uri=str(tmp_path / "wide.parquet"))
     resolved = FileEngine().resolve(ref)
-    assert len(resolved.schema) == 1000
-    suite = [expect("column_values_to_be_between", column=n, max_value=1000) for n in names[::10]]
-    outcomes = FileEngine().judge(ref, [*suite, expect("column_values_to_not_be_null", column="c1000")])
-    assert all(o.success for o in outcomes[:-1]) and outcomes[-1].success is None
+    assert len(resolved.schema) == 5000
+    asked: list[str] = []
+    run = duck.Source.run
+    monkeypatch.setattr(duck.Source, "run", lambda s, sql, **k: asked.append(sql) or run(s, sql, **k))
+    holds = [expect("column_values_to_be_between", column=n, max_value=5000) for n in names[::100]]
+    fails = [expect("column_values_to_be_between", column=n, max_value=-1) for n in names[5::100]]
+    outcomes = FileEngine().judge(ref, [*holds, *fails, expect("column_values_to_not_be_null", column="c5000")])
+    assert all(o.success for o in outcomes[:50]) and outcomes[-1].success is None
+    assert all(o.result["partial_unexpected_list"] == [100 * i + 5, 100 * i + 6] for i, o in enumerate(outcomes[50:-1]))
+    # A look names every column of the file: examples of 50 expectations are not looked for one by one.
+    assert sum(sql.count(f'"{names[-1]}"') for sql in asked) <= 2
 
 
 def test_a_text_of_very_many_values_spills_and_is_judged(tmp_path: Path) -> None:
@@ -183,3 +193,44 @@ def test_folders_that_filters_rule_out_are_not_opened(tmp_path: Path) -> None:
     assert FileEngine().resolve(ref.where(("month", "=", "2012-01-01"))).rows == 0
     with pytest.raises(DataError, match="not a whole Parquet"):
         FileEngine().resolve(ref)
+
+
+def test_a_table_that_is_dropped_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+    class Dropping(sqlite3.Cursor):
+        """Between the look at the columns and the rows somebody drops the table."""
+
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+            if "1 = 0" not in sql:
+                self.fetchall()
+                self.connection.execute("drop table flights")
+            return super().execute(sql, *values)
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, *_: object) -> sqlite3.Cursor:
+            return super().cursor(Dropping)
+
+    class Hook(DbApiHook):
+        conn_name_attr = "sqlite_conn_id"
+        dialect_name = "sqlite"
+        placeholder = "?"
+
+        def get_conn(self) -> sqlite3.Connection:
+            return sqlite3.connect(tmp_path / "lake.db", factory=Connection)
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "lake.db")) as made:
+        made.execute("create table flights (id integer)")
+    ref = DatasetRef(table="flights", conn_id="lake")
+    with pytest.raises(DataError, match="failed while reading: no such table: flights"):
+        SqlEngine(Hook()).judge(ref, [expect("table_row_count_to_be_between", min_value=0)])
+
+
+def test_a_file_that_is_gone_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    ref = parquet(tmp_path / "a.parquet", sample())
+    with FileEngine().open(ref) as source:
+        Path(ref.uri).unlink()
+        with pytest.raises(DataError, match="could not be read"):
+            source.fetch("count(id)")
+        (outcome,) = judging.judge(source, [expect("column_values_to_not_be_null", column="id")])
+    assert outcome.success is None and "could not be read" in outcome.error

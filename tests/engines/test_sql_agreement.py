@@ -1,28 +1,24 @@
-"""A table in PostgreSQL is what a file of the same rows is: the same digests, profiles, verdicts and frames."""
+"""What is PostgreSQL's own: every type, floats and texts as they are, profiles of much; see also test_conformance."""
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import decimal
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.profile import Profile
 from airflow_mlops.engines import FileEngine, FrameEngine
 from airflow_mlops.engines.sql import SqlEngine
 from tests.engines.sql_tables import filled, table
-from tests.engines.test_engines import FILTERS, FRAME, sample
-from tests.engines.test_expectations import Expectation, frames, same, suites
+from tests.engines.test_conformance import resembles
+from tests.engines.test_engines import FRAME
 from tests.kit.postgres import PostgresServer
 
 HARNESS = settings(
@@ -31,37 +27,6 @@ HARNESS = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )
-
-
-def resembles(table_: Profile, file: Profile) -> None:
-    """The same profile, but that a database counts the distinct values where a file's are estimated."""
-    assert (table_.rows, list(table_.columns)) == (file.rows, list(file.columns))
-    for name, ours in table_.columns.items():
-        theirs = file.columns[name]
-        if not theirs.distinct_exact:
-            theirs = dataclasses.replace(theirs, distinct=ours.distinct, distinct_exact=ours.distinct_exact)
-        assert ours == theirs
-
-
-@pytest.fixture(scope="module")
-def flights(postgres: PostgresServer) -> DatasetRef:
-    return table(postgres, "flights", sample())
-
-
-def test_the_same_rows_have_the_same_digest_profile_and_frame(flights: DatasetRef) -> None:
-    engine, frame = SqlEngine(), sample()
-    ours, theirs = engine.resolve(flights), FrameEngine(frame).resolve(FRAME)
-    assert (ours.digest, ours.rows, ours.schema) == (theirs.digest, 60, theirs.schema)
-    resembles(engine.profile(flights), FrameEngine(frame).profile(FRAME))
-    pd.testing.assert_frame_equal(engine.read(flights), FrameEngine(frame).read(FRAME))
-    chosen = engine.profile(flights, columns=["at", "id"])
-    assert list(chosen.columns) == ["at", "id"]
-
-
-@pytest.mark.parametrize("filter_", [f for f, _ in FILTERS], ids=lambda f: " ".join(map(str, f)))
-def test_filters_keep_the_same_rows(flights: DatasetRef, filter_) -> None:
-    ours = SqlEngine().resolve(flights.where(filter_))
-    assert ours.digest == FrameEngine(sample()).resolve(FRAME.where(filter_)).digest
 
 
 EVERYTHING = {
@@ -124,38 +89,6 @@ def test_texts_are_counted_and_sorted_by_their_bytes(postgres: PostgresServer, v
     assert SqlEngine().resolve(ref).digest == FrameEngine(frame).resolve(FRAME).digest
     resembles(SqlEngine().profile(ref), FrameEngine(frame).profile(FRAME))
     assert SqlEngine().read(ref)["s"].tolist() == sorted(values, key=str.encode)
-
-
-@HARNESS
-@given(frames(), suites(), st.booleans())
-def test_verdicts_and_counts_are_those_of_a_frame(
-    postgres: PostgresServer, frame: pd.DataFrame, suite: list[Expectation], nulls: bool
-) -> None:
-    ref = table(postgres, "judged", frame, nulls)
-    ours, theirs = SqlEngine().judge(ref, suite), FrameEngine(frame).judge(FRAME, suite)
-    assert {o.judged_by for o in ours} == {"postgresql"}
-    differ = [
-        f"{expectation.type} {expectation.kwargs}\ntable {a}\nframe {b}"
-        for expectation, a, b in zip(suite, ours, theirs, strict=True)
-        if a.error or not same(a, b)
-    ]
-    assert not differ, "\n".join([*differ, str(frame.to_dict("list"))])
-
-
-def test_a_profile_is_counted_in_a_references_bins_and_adds_up(postgres: PostgresServer) -> None:
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=4000), "c": rng.choice(list("abc"), 4000), "n": range(4000)})
-    frame.loc[::11, "x"] = np.nan
-    reference = FrameEngine(frame[:2000]).profile(FRAME)
-    later = frame[2000:].assign(c=lambda f: f["c"].replace("a", "new"))
-    ref = table(postgres, "later", later)
-    ours = SqlEngine().profile(ref, reference=reference)
-    resembles(ours, FrameEngine(later).profile(FRAME, reference=reference))
-    assert ours.columns["c"].unseen == (later["c"] == "new").sum() > 0
-    assert (reference + ours).columns["x"].counts == tuple(
-        a + b for a, b in zip(reference.columns["x"].counts, ours.columns["x"].counts, strict=True)
-    )
-    resembles(SqlEngine().profile(ref), FrameEngine(later).profile(FRAME))
 
 
 def test_a_text_of_many_values_is_remembered_by_its_lengths(postgres: PostgresServer) -> None:

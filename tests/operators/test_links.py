@@ -12,7 +12,8 @@ from airflow.sdk import BaseOperator
 from airflow_mlops.exceptions import GateRejected
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators._context import publish
-from airflow_mlops.operators.links import LINKS, MlflowRunLink, MlflowVersionLink, ReportLink
+from airflow_mlops.operators.links import LINKS, DataDocsLink, MlflowRunLink, MlflowVersionLink, ReportLink
+from airflow_mlops.operators.validation import ValidateDataOperator
 from tests.operators.promotions import make_version
 
 
@@ -98,3 +99,23 @@ def test_the_report_is_the_tab_of_that_task(monkeypatch):
     tab = "https://example.org/team/dags/d/runs/a%20b/tasks/t/mapped/2/plugin/mlops-report"
     assert ReportLink().get_link(None, ti_key=key) == tab
     assert {type(link) for link in LINKS} == {ReportLink, MlflowRunLink, MlflowVersionLink}
+
+
+def test_data_docs_are_the_page_that_is_logged_with_the_record(mlflow_server, run_task, tmp_path):
+    (tmp_path / "rows.csv").write_text("x\n1\n2\n")
+    suite = [{"type": "expect_column_values_to_be_between", "kwargs": {"column": "x", "max_value": 2}}]
+    task = ValidateDataOperator(
+        task_id="v", data=str(tmp_path / "rows.csv"), suite=suite, model_name="docs", mlflow_conn_id="mlflow_default"
+    )
+    result = run_task(task)
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="v", map_index=-1, xcom_pull=lambda task_ids, key: result)
+    (link,) = [one for one in task.operator_extra_links if isinstance(one, DataDocsLink)]
+    run_id = result["record"]["run_id"]
+    page = link.get_link(task, ti_key=ti)
+    assert page.startswith(f"{mlflow_server.uri}/#/experiments/") and page.endswith(
+        f"/runs/{run_id}/artifacts/report.html"
+    )
+    with urlopen(f"{mlflow_server.uri}/get-artifact?run_id={run_id}&path=report.html", timeout=30) as kept:
+        assert "values_to_be_between" in kept.read().decode()
+    result.pop("record")
+    assert link.get_link(task, ti_key=ti) == "", "what was not recorded has no page"
