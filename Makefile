@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DVC := $(VENV)/dvc
-EXTRAS := amazon,postgres,demo,spark,openlineage
+EXTRAS := amazon,postgres,demo,spark,openlineage,fairness,explain
 
 RUN := AIRFLOW_HOME=$(CURDIR)/.cache/airflow $(BIN)/
 STEPS := lint types layers doctest docs test-unit

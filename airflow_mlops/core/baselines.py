@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_mlops.core.outputs import Outputs, Truth
 
@@ -19,7 +19,18 @@ CATEGORIES = 20
 """Categories of a column that get a coefficient of their own; the rarer share one."""
 
 
-def linear(rows: pd.DataFrame, truth: Truth, *, features: Sequence[str], seed: int = 0) -> Outputs:
+class Parts(Protocol):
+    """Rows that are gone through a part at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[pd.DataFrame]: ...
+
+    def take(self, places: Any, /) -> pd.DataFrame:
+        """The rows at those places, which grow."""
+
+
+def linear(rows: Parts, truth: Truth, *, features: Sequence[str], seed: int = 0) -> Outputs:
     """Logistic or ridge regression on the rows that judge, each fifth predicted by a model of the other four.
 
     Numbers are standardised, missing ones are the median; of other columns the most frequent values are told apart.
@@ -34,25 +45,34 @@ def linear(rows: pd.DataFrame, truth: Truth, *, features: Sequence[str], seed: i
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    X = _plainer(rows[[f for f in features if f in rows.columns]])
+    columns = [f for f in features if f in rows.take([0]).columns]
     n, classes = len(truth.y), len(truth.classes)
     said = np.zeros((n, classes)) if classes else np.zeros(n)
     folds = min(FOLDS, n if not classes else int(np.bincount(truth.y)[np.bincount(truth.y) > 0].min()))
-    if folds < 2 or X.shape[1] == 0:
-        why = "a class has one row only" if X.shape[1] else "there are no columns to learn from"
+    if folds < 2 or not columns:
+        why = "a class has one row only" if columns else "there are no columns to learn from"
         return Outputs(missing=dict.fromkeys(("labels", "scores", "probabilities"), why))
     split = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
     rng = np.random.default_rng(seed)
+    fold, learned = np.zeros(n, dtype=int), []
+    for k, (learn, here) in enumerate(split.split(np.zeros((n, 1)), truth.y)):
+        fold[here] = k
+        learned.append(np.sort(rng.choice(learn, MOST_ROWS, replace=False)) if len(learn) > MOST_ROWS else learn)
+    held = np.unique(np.concatenate(learned))  # all that is learned from, of which no more is in memory at once
+    X = _plainer(rows.take(held)[columns])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for learn, here in split.split(X, truth.y):
-            if len(learn) > MOST_ROWS:
-                learn = np.sort(rng.choice(learn, MOST_ROWS, replace=False))
-            model = _pipeline(X, classes > 0).fit(X.iloc[learn], truth.y[learn])
-            if classes:
-                said[np.ix_(here, model.classes_)] = model.predict_proba(X.iloc[here])
-            else:
-                said[here] = model.predict(X.iloc[here])
+        models = [_pipeline(X, classes > 0).fit(X.iloc[np.searchsorted(held, at)], truth.y[at]) for at in learned]
+    start = 0
+    for part in rows:
+        plainer, own = _plainer(part[columns]), fold[start : start + len(part)]
+        for k, model in enumerate(models):
+            here = np.flatnonzero(own == k)
+            if len(here) and classes:
+                said[np.ix_(start + here, model.classes_)] = model.predict_proba(plainer.iloc[here])
+            elif len(here):
+                said[start + here] = model.predict(plainer.iloc[here])
+        start += len(part)
     if not classes:
         return Outputs(values={"labels": said})
     if truth.task == "binary":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from airflow_mlops.core.bootstrap import LEVELS, quantiles, rare, replicate, statistic
 from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure, Slice
+from airflow_mlops.core.fairness import fairness_of
 from airflow_mlops.core.intervals import interval_of
 from airflow_mlops.core.metrics import METRICS, Metric, metrics_of
 from airflow_mlops.core.outputs import BASELINES, Outputs, Truth, baseline_of
@@ -35,6 +36,9 @@ def evaluate(
     data: Mapping[str, JSON] | None = None,
     leakage: Mapping[str, JSON] | None = None,
     importances: Mapping[str, JSON] | None = None,
+    explanations: Mapping[str, JSON] | None = None,
+    fairness: Sequence[str] = (),
+    frozen: Mapping[str, JSON] | None = None,
     config: str = "",
 ) -> Evaluation:
     """Figures of all contenders on the same rows, with paired bootstrap evidence. Pure: same arguments, same value.
@@ -53,6 +57,9 @@ def evaluate(
     :param data: the resolved reference of the rows, as a dict.
     :param leakage: what is known of leaks, see :class:`~.evaluation.Evaluation`.
     :param importances: what each column does for the candidate.
+    :param explanations: what it does for the score of a row.
+    :param fairness: slices that are groups of people, or of whatever is to be treated alike: their rates are compared.
+    :param frozen: where the rows are kept.
     :param config: digest of what was asked for.
     :raises UnknownName: for a metric or baseline that is not known.
     :raises UsageError: for a metric that means nothing for the task.
@@ -91,8 +98,29 @@ def evaluate(
         dropped=truth.dropped,
         leakage=leakage or {},
         importances=importances or {},
+        explanations=explanations or {},
+        fairness=_fairness(truth, said.get("candidate"), every, fairness),
+        frozen=frozen or {},
         config=config,
     )
+
+
+def _fairness(
+    truth: Truth, candidate: Outputs | None, slices: Sequence[tuple[str, str, Array]], wanted: Sequence[str]
+) -> dict[str, JSON]:
+    import numpy as np
+
+    labels = candidate.values.get("labels") if candidate is not None else None
+    if not wanted:
+        return {}
+    if truth.task != "binary" or labels is None:
+        return {"note": "rates need two classes, and a candidate that gives labels", "by": {}}
+    groups: dict[str, Array] = {}
+    for name in wanted:
+        for by, value, rows in slices:
+            if by == name:
+                groups.setdefault(name, np.full(len(truth.y), "", dtype=object))[rows] = value
+    return fairness_of(truth.y, labels, groups)
 
 
 def _counts(truth: Truth, candidate: Outputs | None, rows: Array) -> dict[str, int]:

@@ -242,6 +242,12 @@ class Evaluation:
         rows begin).
     :param importances: what each column does for the candidate: ``{"metric", "rows", "repeats", "features": [{"name",
         "mean", "std"}]}``, or the ``error`` why it is not known.
+    :param explanations: what each column does for the score of a row, by SHAP: ``{"method", "explainer", "rows",
+        "features": [{"name", "mean_abs", "mean"}]}``; where there is none, ``method`` is ``permutation`` and ``note``
+        says why.
+    :param fairness: rates by group, see :func:`~airflow_mlops.core.fairness.fairness_of`.
+    :param frozen: where the rows are kept: ``{"run_id", "kept", "sha256", "why", "read"}``; ``read`` says whether they
+        were read from ``source`` or from the kept ``copy``.
     :param config: digest of what was asked for: metrics, slices, seed, replicates.
     :param record: where it is stored: ``{"run_id", "key"}``; not part of the digest.
     """
@@ -259,6 +265,9 @@ class Evaluation:
     dropped: int = 0
     leakage: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     importances: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    explanations: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    fairness: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    frozen: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     config: str = ""
     record: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
 
@@ -272,7 +281,7 @@ class Evaluation:
             set_(self, name, _built(Contender, getattr(self, name), name))
         set_(self, "metrics", _figures(self.metrics))
         set_(self, "slices", tuple(_built(Slice, s, "slice") for s in _sequence(self.slices, "slices")))
-        for name in ("data", "record", "leakage", "importances"):
+        for name in ("data", "record", "leakage", "importances", "explanations", "fairness", "frozen"):
             set_(self, name, plain(_mapping(self, name)))
         set_(self, "slice_errors", {str(k): str(v) for k, v in _mapping(self, "slice_errors").items()})
         for name in ("rows", "dropped"):
@@ -305,7 +314,7 @@ class Evaluation:
         return _built(cls, value, "evaluation")
 
 
-_OPTIONAL = ("leakage", "importances", "baselines", "known_interval", "counts")
+_OPTIONAL = ("leakage", "importances", "baselines", "known_interval", "counts", "explanations", "fairness", "frozen")
 """Fields whose emptiness says nothing: evaluations without them keep their digest."""
 
 

@@ -11,8 +11,9 @@ from airflow_mlops.core.rules import Rule
 CALIBRATIONS = ("ece", "brier", "log_loss")
 """The metrics that say whether probabilities can be taken at their word."""
 
-RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
-"""What can be compared between groups: how many are selected, of all, of the positives, of the negatives."""
+RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "equalized_odds")
+"""What can be compared between groups: how many are selected, of all, of the positives, of the negatives; the last is
+both of the latter two."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,9 @@ class EnoughRows(Rule):
 @dataclasses.dataclass(frozen=True)
 class Fairness(Rule):
     """Groups are treated alike, by the candidate's own labels.
+
+    The rates are counted from the groups' rows; where the evaluation was asked for ``fairness``, what Fairlearn said of
+    the same groups has to agree.
 
     :param metric: of :data:`RATES`.
     :param by: the column whose values are the groups; evaluated as a slice.

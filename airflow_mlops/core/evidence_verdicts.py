@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -236,7 +237,13 @@ def _share(s: Slice, metric: str) -> tuple[float | None, float]:
     return (part[of] / whole[total] if whole[total] else None), whole[total]
 
 
+ODDS = ("true_positive_rate", "false_positive_rate")
+"""The rates that equalized odds are about: Hardt, Price, Srebro (2016)."""
+
+
 def _fairness(evaluation: Evaluation, policy: GatePolicy, rule: Fairness) -> Iterable[Check]:
+    if rule.metric == "equalized_odds":
+        return [c for rate in ODDS for c in _fairness(evaluation, policy, dataclasses.replace(rule, metric=rate))]
     subject = f"{rule.metric} by {rule.by}"
     found = [s for s in evaluation.slices if s.by == rule.by]
     why = evaluation.slice_errors.get(rule.by, "" if found else f"there are no slices by {rule.by}")
@@ -264,7 +271,20 @@ def _fairness(evaluation: Evaluation, policy: GatePolicy, rule: Fairness) -> Ite
             message = f"{len(rates)} groups are large enough: there is nothing to compare"
             checks.append(made(rule.name, Status.INSUFFICIENT, message, subject=subject))
         return checks
-    return [*checks, _alike(rule, subject, rates)]
+    return [*checks, _otherwise(evaluation, rule, subject, rates) or _alike(rule, subject, rates)]
+
+
+def _otherwise(evaluation: Evaluation, rule: Fairness, subject: str, rates: Mapping[str, float]) -> Check | None:
+    """An error where the library says another rate of a group than the counts do."""
+    told: Any = evaluation.fairness.get("by")
+    for key in (rule.by, rule.metric, "groups"):
+        told = told.get(key) if isinstance(told, Mapping) else None
+    for group, rate in rates.items():
+        said = finite(told.get(group)) if isinstance(told, Mapping) else None
+        if isinstance(told, Mapping) and (said is None or abs(said - rate) > 1e-9):
+            message = f"{group} is {rate:.6g} by its counts and {said} by {evaluation.fairness.get('with')}"
+            return made(rule.name, Status.ERROR, message, subject=subject)
+    return None
 
 
 def _alike(rule: Fairness, subject: str, rates: Mapping[str, float]) -> Check:

@@ -5,7 +5,7 @@ Findings, never verdicts: figures with the reason beside one that could not be h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_mlops.core.metrics import Metric
@@ -126,17 +126,21 @@ def digests_of(rows: pd.DataFrame) -> Array:
     return pd.util.hash_pandas_object(frame, index=False).to_numpy()
 
 
-def repeated(rows: pd.DataFrame) -> dict[str, JSON]:
+def repeated(parts: Iterable[pd.DataFrame]) -> dict[str, JSON]:
     """How many rows say in all of their columns what an earlier one says: ``{"rows", "share"}``.
 
+    :param parts: the rows, a part at a time.
+
     >>> import pandas as pd
-    >>> repeated(pd.DataFrame({"x": [1, 2, 1, 1], "y": ["a", "a", "a", None]}))
+    >>> repeated([pd.DataFrame({"x": [1, 2, 1, 1], "y": ["a", "a", "a", None]})])
     {'rows': 4, 'share': 0.25}
     """
     import numpy as np
 
-    distinct = len(np.unique(digests_of(rows)))
-    return {"rows": len(rows), "share": (len(rows) - distinct) / len(rows) if len(rows) else 0.0}
+    digests = [digests_of(part) for part in parts]
+    rows = sum(map(len, digests))
+    distinct = len(np.unique(np.concatenate(digests))) if digests else 0
+    return {"rows": rows, "share": (rows - distinct) / rows if rows else 0.0}
 
 
 def parity(whole: Outputs, again: Outputs, places: Sequence[int]) -> dict[str, JSON]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_mlops.core.errors import EmptyDataset, LabelError, ModelError, SchemaMismatch, UsageError
@@ -179,7 +179,7 @@ def classes_of(model: Any) -> list[Any]:
     return [] if known is None else [_item(k) for k in known]
 
 
-def outputs_of(model: Any, rows: pd.DataFrame, truth: Truth) -> Outputs:
+def outputs_of(model: Any, rows: Sized, truth: Truth) -> Outputs:
     """What the model says about the rows.
 
     :param model: a fitted estimator or MLflow's generic model.
@@ -218,7 +218,7 @@ def _column(said: Any, n: int, *, number: bool = False) -> Any:
     return values.astype(float)
 
 
-def _classifier(model: Any, rows: pd.DataFrame, said: Any, truth: Truth) -> Outputs:
+def _classifier(model: Any, rows: Sized, said: Any, truth: Truth) -> Outputs:
     import numpy as np
 
     n = len(rows)

@@ -34,6 +34,7 @@ KINDS = (
     "watch",
     "shadow",
     "drill",
+    "evaluation_set",
 )
 """The kinds of records, each the noun of one stage of the lifecycle."""
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_mlops.core.errors import ModelError
+from airflow_mlops.core.errors import Conflict, ModelError
 from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.core.scoring import ScoringModel
 from airflow_mlops.hooks._base import HookBase, NotFound
-from airflow_mlops.hooks._records import metric_name
+from airflow_mlops.hooks._records import BATCH, metric_name
 
 if TYPE_CHECKING:
     from airflow_mlops.core.profile import Profile
@@ -46,6 +46,17 @@ class Models(HookBase):
         text = self.read_text(run_id, path)
         return None if text is None else json.loads(text)
 
+    def download(self, run_id: str, path: str, folder: Path) -> Path:
+        """A file artifact of a run, copied into a folder.
+
+        :raises Conflict: when it is not there: something deleted it.
+        """
+        with self.absent_is_none():
+            files = self._artifacts_of(run_id)
+            if any(info.path == path for info in files.list_artifacts(posixpath.dirname(path) or None)):
+                return Path(files.download_artifacts(path, str(folder)))
+        raise Conflict(f"run {run_id} has no file {path!r} any more")
+
     def log_text(self, run_id: str, path: str, text: str) -> None:
         """Write a text artifact into a run; one that is there is replaced."""
         with self.translating(), tempfile.TemporaryDirectory() as folder:
@@ -58,14 +69,16 @@ class Models(HookBase):
         self.log_text(run_id, path, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False))
 
     def log_metrics(self, run_id: str, figures: Mapping[str, float]) -> None:
-        """Write finite figures as metrics of a run, in one request."""
+        """Write finite figures as metrics of a run, up to 1,000 in a request."""
         import time
 
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         with self.translating():
-            self.client.log_batch(run_id, [Metric(metric_name(k), float(v), now, 0) for k, v in figures.items()])
+            metrics = [Metric(metric_name(k), float(v), now, 0) for k, v in figures.items()]
+            for start in range(0, len(metrics), BATCH):
+                self.client.log_batch(run_id, metrics[start : start + BATCH])
 
     def _artifacts_of(self, run_id: str) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

@@ -24,6 +24,9 @@ BODY_FILE = "record.json"
 
 PAGE = 1000
 
+BATCH = 1000
+"""Metrics that MLflow takes at once."""
+
 
 GRACE = 600
 """Seconds within which a record that was begun is expected to be finished."""
@@ -91,7 +94,8 @@ class Records(HookBase):
 
                 now = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
                 metrics = [Metric(metric_name(k), v, now, 0) for k, v in record.metrics.items()]
-                self.client.log_batch(run_id, metrics=metrics)
+                for start in range(0, len(metrics), BATCH):
+                    self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
             for path, content in {BODY_FILE: _json(record.body), **artifacts}.items():
                 target = Path(folder) / path
                 target.parent.mkdir(parents=True, exist_ok=True)

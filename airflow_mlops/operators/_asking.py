@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from airflow_mlops.operators._spool import Rows
+
     Array: TypeAlias = NDArray[Any]
 
 WARM_UP = 3
@@ -54,7 +56,7 @@ class Question:
 
     files: Path
     label: str
-    rows: pd.DataFrame
+    rows: Rows
     target: str
     features: tuple[str, ...] = ()
     latency_calls: int = 0
@@ -129,9 +131,9 @@ def answer_of(question: Question, folder: Path, limits: Limits, *, method: str =
     without: dict[str, list[Recorded]] = {}
     for place in range(said["shuffled"]):
         column = said["columns"][place // question.repeats]
-        without.setdefault(column, []).append(_read(folder, f"shuffled-{place}", said["classes"]))
+        without.setdefault(column, []).append(_read(folder, [f"shuffled-{place}"], said["classes"]))
     return Answer(
-        model=_read(folder, "all", said["classes"]),
+        model=_read(folder, [f"all-{i}" for i in range(said["parts"])], said["classes"]),
         latency=said["latency"],
         features=tuple(said["features"]),
         columns=tuple(said["columns"]),
@@ -164,16 +166,18 @@ def ask(folder: Path, question: Question) -> None:
     from airflow_mlops.hooks._models import load_files
 
     said: dict[str, Any] = {"error": "", "missing": [], "latency": {}, "classes": None}
-    said |= {"features": [], "columns": [], "shuffled": 0, "unfinished": ""}
+    said |= {"features": [], "columns": [], "shuffled": 0, "unfinished": "", "parts": 0}
     try:
         model = load_files(question.files, question.label)
-        X = features_of(model, question.rows, target=question.target, features=question.features)
-        said["features"] = [str(c) for c in X.columns]
         known = classes_of(model)
         said["classes"] = plain(known) if known else None
-        _write(folder, "all", model, X)
-        if question.latency_calls:
-            said["latency"] = _latency(model, X, question.latency_calls)
+        for part in question.rows:  # one part of the rows at a time, and of each what is said of it
+            X = features_of(model, part, target=question.target, features=question.features)
+            said["features"] = [str(c) for c in X.columns]
+            _write(folder, f"all-{said['parts']}", model, X)
+            if question.latency_calls and not said["parts"]:
+                said["latency"] = _latency(model, X, question.latency_calls)
+            said["parts"] += 1
     except SchemaMismatch as error:
         said |= {"error": str(error), "missing": list(error.missing)}
     except MemoryError:
@@ -187,18 +191,19 @@ def ask(folder: Path, question: Question) -> None:
             f"the model can't predict these rows: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         )
     if not said["error"] and question.shuffled:
-        said["columns"] = [str(c) for c in X.columns]
+        said["columns"] = said["features"]
         try:
+            few = question.rows.take(question.shuffled)
+            X = features_of(model, few, target=question.target, features=question.features)
             said["shuffled"], said["unfinished"] = _shuffle(folder, model, X, question)
         except Exception as error:
             said["unfinished"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     (folder / "answer.json").write_text(json.dumps(said, allow_nan=False), encoding="utf-8")
 
 
-def _shuffle(folder: Path, model: Any, X: pd.DataFrame, question: Question) -> tuple[int, str]:
+def _shuffle(folder: Path, model: Any, few: pd.DataFrame, question: Question) -> tuple[int, str]:
     import numpy as np
 
-    few = X.iloc[list(question.shuffled)].reset_index(drop=True)
     began = time.monotonic()
     done = 0
     for place, column in enumerate(few.columns):
@@ -235,16 +240,34 @@ def _write(folder: Path, name: str, model: Any, X: pd.DataFrame) -> None:
     (folder / f"{name}.json").write_text(json.dumps(lists, allow_nan=False), encoding="utf-8")
 
 
-def _read(folder: Path, name: str, classes: Any) -> Recorded:
+def _read(folder: Path, names: Sequence[str], classes: Any) -> Recorded:
+    """What was said of the parts of the rows, one after the other."""
     import numpy as np
 
-    try:
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
-            said: dict[str, Any] = dict(arrays)
-        said |= json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"the answer of the model can't be read: {error}") from None
-    return Recorded({k: v for k, v in said.items() if k in METHODS}, classes)
+    parts: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+                said: dict[str, Any] = dict(arrays)
+            said |= json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"the answer of the model can't be read: {error}") from None
+        parts.append({k: v for k, v in said.items() if k in METHODS})
+    if any(set(p) != set(parts[0]) for p in parts):
+        raise ModelError("the model gives other kinds of answers for some of the rows")
+    return Recorded({k: _joined([p[k] for p in parts]) for k in parts[0]} if parts else {}, classes)
+
+
+def _joined(answers: Sequence[Any]) -> Any:
+    import numpy as np
+
+    if len(answers) == 1:
+        return answers[0]
+    if all(isinstance(a, np.ndarray) for a in answers):
+        if len({a.shape[1:] for a in answers}) > 1 or len({a.dtype.kind in "US" for a in answers}) > 1:
+            raise ModelError("the model gives answers of several shapes for some of the rows")
+        return np.concatenate(answers)
+    return [one for a in answers for one in (a.tolist() if isinstance(a, np.ndarray) else a)]
 
 
 def _latency(model: Any, rows: pd.DataFrame, calls: int) -> dict[str, JSON]:

@@ -18,11 +18,14 @@ from airflow_mlops.core.records import ModelVersion
 from airflow_mlops.core.results import JSON
 from airflow_mlops.operators._asking import Answer, Question, answer_of
 from airflow_mlops.operators._child import Limits
+from airflow_mlops.operators._findings import places
+from airflow_mlops.operators._spool import in_memory
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from airflow_mlops.hooks.mlflow import MlflowHook
+    from airflow_mlops.operators._spool import Rows
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Asking:
     :param seed: of the shuffling.
     """
 
-    rows: pd.DataFrame
+    rows: Rows
     target: str
     features: tuple[str, ...] = ()
     latency_calls: int = 0
@@ -99,12 +102,12 @@ class Asked:
             details=self.details,
         )
 
-    def say(self, rows: pd.DataFrame, truth: Truth) -> Outputs | None:
+    def say(self, rows: Rows, truth: Truth) -> Outputs | None:
         """What the model said of the rows, as metrics take it; ``None`` where it can't: ``error`` says why."""
         if self.answer is None:
             return None
         try:
-            return outputs_of(self.answer.model, rows, truth)
+            return outputs_of(self.answer.model, rows, truth)  # it only counts them: the model has spoken
         except ModelError as error:
             self.error = str(error)
             return None
@@ -139,9 +142,8 @@ class Asked:
         return importances(metric, some.y, whole, without, repeats=asking.repeats)
 
 
-def _part(places: Sequence[int], rows: pd.DataFrame, truth: Truth) -> tuple[pd.DataFrame, Truth]:
-    at = list(places)
-    return rows.iloc[at], dataclasses.replace(truth, y=truth.y[at])
+def _part(places: Sequence[int], rows: Rows, truth: Truth) -> tuple[pd.DataFrame, Truth]:
+    return rows.take(places), dataclasses.replace(truth, y=truth.y[list(places)])
 
 
 def ask(hook: MlflowHook, version: ModelVersion | None, asking: Asking, *, closely: bool = False) -> Asked:
@@ -172,7 +174,7 @@ def ask(hook: MlflowHook, version: ModelVersion | None, asking: Asking, *, close
             if one.answer.latency:
                 one.details["latency_ms"] = one.answer.latency
             if closely and asking.again:
-                few = asking.rows.iloc[list(asking.again)].reset_index(drop=True)
+                few = in_memory(asking.rows.take(asking.again))
                 try:
                     once_more = dataclasses.replace(question, rows=few, latency_calls=0, shuffled=())
                     one.again = _answer(once_more, asking.limits)
@@ -208,21 +210,30 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def onto_run(
-    hook: MlflowHook, version: ModelVersion, evaluation: Evaluation, said: Outputs, truth: Truth, inputs: pd.DataFrame
+    hook: MlflowHook,
+    version: ModelVersion,
+    evaluation: Evaluation,
+    said: Outputs,
+    truth: Truth,
+    rows: Rows,
+    inputs: Sequence[str],
 ) -> None:
     """Figures, the profile of the predictions and the calibration, onto the run that trained the candidate.
 
-    :param inputs: what the candidate was asked with, a row for each of ``truth``.
+    :param rows: a row for each of ``truth``.
+    :param inputs: the columns of it that the candidate was asked with.
     """
     if not version.run_id:
         return
     from airflow_mlops.core.datasets import DatasetRef
     from airflow_mlops.core.estimation import calibration_of
+    from airflow_mlops.core.evaluation_metrics import metrics_of_evaluation
     from airflow_mlops.core.metrics import unusable
     from airflow_mlops.engines import FrameEngine
 
-    figures = {f"holdout_{f.metric}": f.candidate for f in evaluation.metrics if f.candidate is not None}
-    hook.log_metrics(version.run_id, figures)
+    figures = metrics_of_evaluation(evaluation)
+    own = {f.metric + end for f in evaluation.metrics for end in ("", "_lower", "_upper")}
+    hook.log_metrics(version.run_id, {f"holdout_{name}": v for name, v in figures.items() if name in own})
     profile = FrameEngine(_predictions(said, truth)).profile(DatasetRef(uri="predictions", name="predictions"))
     hook.log_json(version.run_id, "profile/predictions.json", profile.to_dict())
     p = said.values.get("probabilities")
@@ -232,7 +243,7 @@ def onto_run(
         _log_class_calibration(hook, version, p, truth)
     numbers = said.values.get("labels")
     if truth.task == "regression" and numbers is not None:
-        _log_loss_calibration(hook, version, inputs, numbers, truth)
+        _log_loss_calibration(hook, version, rows, inputs, numbers, truth)
 
 
 def _log_class_calibration(hook: MlflowHook, version: ModelVersion, probabilities: Any, truth: Truth) -> None:
@@ -251,13 +262,14 @@ def _log_class_calibration(hook: MlflowHook, version: ModelVersion, probabilitie
 
 
 def _log_loss_calibration(
-    hook: MlflowHook, version: ModelVersion, inputs: pd.DataFrame, said: Any, truth: Truth
+    hook: MlflowHook, version: ModelVersion, rows: Rows, inputs: Sequence[str], said: Any, truth: Truth
 ) -> None:
     """What the loss of a regressor depends on, onto its run; too few rows, or a prediction that is none: nothing."""
-    from airflow_mlops.core.estimation_loss import loss_calibration_of
+    from airflow_mlops.core.estimation_loss import MOST_ROWS, loss_calibration_of
 
+    at = places(len(rows), MOST_ROWS, 0)
     try:
-        kept = loss_calibration_of(inputs, said, truth.y)
+        kept = loss_calibration_of(rows.take(at)[list(inputs)], said[list(at)], truth.y[list(at)])
     except (DataError, UsageError) as error:
         log.warning("no estimate of performance will be possible for %s: %s", version.label, error)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from airflow_mlops.core.outputs import BASELINES, Outputs, Truth
 from airflow_mlops.core.results import JSON, plain
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from airflow_mlops.operators._spool import Rows
 
 SIMPLE = (*BASELINES, "linear")
 """The simple models: the best constant, and a linear one of the same columns."""
@@ -29,7 +30,7 @@ def places(n: int, most: int, seed: int) -> tuple[int, ...]:
 
 
 def simple_models(
-    names: Sequence[str], rows: pd.DataFrame, truth: Truth, features: Sequence[str], seed: int
+    names: Sequence[str], rows: Rows, truth: Truth, features: Sequence[str], seed: int
 ) -> dict[str, Outputs]:
     """Those of the named baselines that learn from the rows."""
     from airflow_mlops.core.baselines import linear
@@ -38,7 +39,7 @@ def simple_models(
 
 
 def findings(
-    rows: pd.DataFrame,
+    rows: Rows,
     truth: Truth,
     features: Sequence[str],
     training: DatasetRef | None,
@@ -53,20 +54,24 @@ def findings(
     :param training: the candidate's training rows; ``None``: not compared.
     :raises SchemaMismatch: when the training rows lack a column.
     """
-    from airflow_mlops.core.examination import repeated, single_features
+    import pandas as pd
+
+    from airflow_mlops.core.examination import MOST_ROWS, repeated, single_features
 
     found: dict[str, JSON] = {"repeated": repeated(rows)}
     if features:
-        found["features"] = single_features(rows[list(features)], truth)
+        tried = places(len(rows), MOST_ROWS, 0)
+        few = dataclasses.replace(truth, y=truth.y[list(tried)])
+        found["features"] = single_features(rows.take(tried)[list(features)], few)
     if time_column:
-        begins = rows[time_column].min()
-        found["time"] = {"column": time_column, "begins": str(plain(begins))}
+        begins = [part[time_column].min() for part in rows]
+        found["time"] = {"column": time_column, "begins": str(plain(pd.Series(begins).min()))}
     if training is not None and features:
         found["duplicates"] = _duplicates(rows, training, [*dict.fromkeys([*features, target])])
     return found
 
 
-def _duplicates(rows: pd.DataFrame, training: DatasetRef, columns: list[str]) -> dict[str, JSON]:
+def _duplicates(rows: Rows, training: DatasetRef, columns: list[str]) -> dict[str, JSON]:
     """How many of the rows are among the training rows; they are told by the features and the label."""
     import numpy as np
 
@@ -76,7 +81,7 @@ def _duplicates(rows: pd.DataFrame, training: DatasetRef, columns: list[str]) ->
     missing = [c for c in columns if training.schema and c not in training.schema]
     if missing:
         raise SchemaMismatch(f"{training.label} has no column {', '.join(map(repr, missing))}", missing=missing)
-    ours = digests_of(rows[columns])
+    ours = np.concatenate([digests_of(part[columns]) for part in rows])
     seen = np.zeros(len(ours), dtype=bool)
     for batch in engine_for(training).batches(training, BATCH_ROWS):
         seen |= np.isin(ours, digests_of(batch[columns]))

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import DatasetNotFound, MlopsError, SchemaMismatch, UnknownName, UsageError
+from airflow_mlops.core.errors import DatasetNotFound, MlopsError, UnknownName, UsageError
 from airflow_mlops.core.evaluation import Evaluation
+from airflow_mlops.core.evaluation_metrics import metrics_of_evaluation
 from airflow_mlops.core.metrics import METRICS, Metric, metrics_of
-from airflow_mlops.core.outputs import task_of, truth_of
+from airflow_mlops.core.outputs import task_of
 from airflow_mlops.core.records import CHAMPION, ModelVersion, Record
 from airflow_mlops.core.results import JSON, digest
 from airflow_mlops.core.slicing import SliceBy
 from airflow_mlops.exceptions import EvaluationFailed
 from airflow_mlops.operators._child import Limits, stop
-from airflow_mlops.operators._contenders import Asking, ask, onto_run
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
-from airflow_mlops.operators._findings import SIMPLE, findings, places, simple_models
+from airflow_mlops.operators._evaluating import EXPLAIN, Plan, rows_of, score
+from airflow_mlops.operators._findings import SIMPLE
 from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
@@ -63,9 +64,20 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         ``prediction_parity``; 0: none.
     :param importance_rows: on so many rows each column is shuffled, to see what it does for the candidate; 0: none.
     :param importance_repeats: how often each column is.
+    :param explain: ``permutation``: those importances only; ``shap``: the SHAP values of some rows as well, with the
+        extra ``explain``. Where they can't be had, the report and the log say why.
+    :param explain_rows: rows that are explained.
+    :param explain_seconds: how long that may take.
+    :param fairness: columns or slices that are groups whose rates are compared, by Fairlearn where the extra
+        ``fairness`` is installed; each is evaluated as a slice too. (templated)
     :param training_data: the rows that the candidate was trained on, for a policy that limits duplicates: a
         reference, its dict, a URI, or the XCom of the training; ``None``: not compared. (templated)
     :param time_column: the column with the time of the rows, for a policy with ``time_order``. (templated)
+    :param batch_rows: rows that are held at once: a larger set is read once, lies in temporary files, and the models
+        are given a part at a time. The figures are the same.
+    :param keep_rows_mb: a set of rows that is evaluated the first time is kept with the model's records as Parquet, if
+        it takes no more; when the rows are gone, or are others, later evaluations of a resolved reference read that
+        copy. 0: only its digest is kept.
     :param memory_limit_mb: MiB that a model may take beyond what the task has; 0: no limit.
     :param time_limit_seconds: how long a model may take, on the clock; 0: no limit.
     :param mlflow_conn_id: the MLflow connection. (templated)
@@ -81,6 +93,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         "target",
         "slices",
         "features",
+        "fairness",
         "champion_alias",
         "positive_label",
         "training_data",
@@ -110,8 +123,14 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         parity_rows: int = 100,
         importance_rows: int = 2000,
         importance_repeats: int = 5,
+        explain: str = "permutation",
+        explain_rows: int = 100,
+        explain_seconds: float = 120.0,
+        fairness: Sequence[str] = (),
         training_data: Any = None,
         time_column: str = "",
+        batch_rows: int = 100_000,
+        keep_rows_mb: int = 64,
         memory_limit_mb: int = 4096,
         time_limit_seconds: float = 600.0,
         mlflow_conn_id: str = "mlflow_default",
@@ -135,8 +154,14 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         self.parity_rows = parity_rows
         self.importance_rows = importance_rows
         self.importance_repeats = importance_repeats
+        self.explain = explain
+        self.explain_rows = explain_rows
+        self.explain_seconds = explain_seconds
+        self.fairness = fairness
         self.training_data = training_data.to_dict() if isinstance(training_data, DatasetRef) else training_data
         self.time_column = time_column
+        self.batch_rows = batch_rows
+        self.keep_rows_mb = keep_rows_mb
         self.memory_limit_mb = memory_limit_mb
         self.time_limit_seconds = time_limit_seconds
         self.mlflow_conn_id = mlflow_conn_id
@@ -179,11 +204,24 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
 
     def _evaluation(self, context: Context) -> Evaluation:
         metrics = metrics_of(self.metrics)
+        self._check()
         task_of(metrics, self.problem)
         version = self._candidate()
         champion = self.hook.by_alias(self.model_name, self.champion_alias)
-        data = _verified(data_of(self.data))
         training = _verified(data_of(self.training_data)) if self.training_data else None
+        with rows_of(self.hook, self.model_name, data_of(self.data)) as (data, source):
+            return self._found_or_made(context, metrics, version, champion, data, source, training)
+
+    def _found_or_made(
+        self,
+        context: Context,
+        metrics: Sequence[Metric],
+        version: ModelVersion,
+        champion: ModelVersion | None,
+        data: DatasetRef,
+        source: DatasetRef,
+        training: DatasetRef | None,
+    ) -> Evaluation:
         config = self._config(metrics, training)
         key = digest(
             "evaluation",
@@ -197,7 +235,8 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         if found is not None:
             self.log.info("%s was evaluated on these inputs before (run %s)", version.label, found.run_id)
             return Evaluation.from_dict({**found.body, "record": {"run_id": found.run_id, "key": key}})
-        evaluation = self._score(version, champion, data, training, metrics, config)
+        plan = self._plan(metrics, config, time_of(context))
+        evaluation, artifacts = score(self.hook, plan, version, champion, data, source, training)
         for who in (evaluation.candidate, evaluation.champion):
             if who.state == "error":
                 # Not under the inputs' key: what could not be loaded today may be there tomorrow.
@@ -209,14 +248,24 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
                 key=key,
                 outcome="scored" if evaluation.candidate.scored else "error",
                 body=evaluation.to_dict(),
-                metrics={f.metric: f.candidate for f in evaluation.metrics if f.candidate is not None},
+                metrics=metrics_of_evaluation(evaluation),
                 subject=version.version,
                 at=time_of(context),
                 backfill=is_backfill(context),
             ),
+            artifacts=artifacts,
             dag_run=run_of(context),
         )
         return Evaluation.from_dict({**record.body, "record": {"run_id": record.run_id, "key": key}})
+
+    def _check(self) -> None:
+        if self.explain not in EXPLAIN:
+            raise UnknownName("explain", self.explain, EXPLAIN)
+        for name, least in (("batch_rows", 1), ("explain_rows", 1), ("keep_rows_mb", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        _names(self.fairness, "fairness")
 
     def _candidate(self) -> ModelVersion:
         wanted = self.candidate
@@ -243,7 +292,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
                 for m in metrics
             ],
             self.target,
-            [s.to_dict() for s in _slices(self.slices)],
+            [s.to_dict() for s in self._parts()],
             _names(self.features, "features"),
             _baselines(self.baseline),
             self.problem,
@@ -251,86 +300,43 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
             [self.replicates, self.seed, self.latency_calls],
             [self.parity_rows, self.importance_rows, self.importance_repeats],
             [training.digest if training else None, self.time_column],
+            *([["explain", self.explain, self.explain_rows]] if self.explain != EXPLAIN[0] else []),
+            *([["fairness", _names(self.fairness, "fairness")]] if self.fairness else []),
         )
 
-    def _score(
-        self,
-        version: ModelVersion,
-        champion: ModelVersion | None,
-        data: DatasetRef,
-        training: DatasetRef | None,
-        metrics: Sequence[Metric],
-        config: str,
-    ) -> Evaluation:
-        from airflow_mlops.core.comparison import evaluate
-        from airflow_mlops.engines import engine_for
-
-        frame = engine_for(data).read(data)
-        slices = _slices(self.slices)
-        needed = [self.target, *(c for s in slices for c in s.columns), *filter(None, [self.time_column])]
-        missing = [c for c in dict.fromkeys(needed) if c not in frame.columns]
-        if missing:
-            raise SchemaMismatch(f"{data.label} has no column {', '.join(map(repr, missing))}", missing=missing)
-        task = task_of(metrics, self.problem)
-        labelled = truth_of(frame[self.target], task=task, name=self.target)
-        rows = frame.loc[labelled.kept].reset_index(drop=True)
-        asking = Asking(
-            rows=rows,
-            target=self.target,
-            features=tuple(_names(self.features, "features")),
-            latency_calls=self.latency_calls,
-            limits=Limits(memory_mb=int(self.memory_limit_mb), seconds=float(self.time_limit_seconds)),
-            again=places(len(rows), self.parity_rows, self.seed),
-            shuffled=places(len(rows), self.importance_rows, self.seed),
-            repeats=self.importance_repeats,
-            seed=self.seed,
-        )
-        asked = {
-            "candidate": ask(self.hook, version, asking, closely=True),
-            "champion": ask(self.hook, champion, asking),
-        }
-        candidate = asked["candidate"]
-        known = {c for one in asked.values() for c in one.classes}
-        trained_for = candidate.positive if len(known) == 2 else None
-        truth = truth_of(
-            frame[self.target],
-            task=task,
-            known=known,
-            positive_label=trained_for if self.positive_label is None else self.positive_label,
-            name=self.target,
-        )
-        said = {who: one.say(rows, truth) for who, one in asked.items()}
-        importances: dict[str, JSON] = {}
-        if (own := said["candidate"]) is not None:
-            candidate.compare(own, asking, truth)
-            importances = candidate.importances(metrics[0], own, asking, truth)
-        for who, one in asked.items():
-            if one.error:
-                self.log.warning("%s %s: %s", who, one.label, one.error)
-        features = candidate.answer.features if candidate.answer else ()
-        first, *others = _baselines(self.baseline) or [""]
-        leakage = findings(rows, truth, features, training, time_column=self.time_column, target=self.target)
-        evaluation = evaluate(
+    def _plan(self, metrics: Sequence[Metric], config: str, at: str) -> Plan:
+        return Plan(
             model_name=self.model_name,
-            truth=truth,
+            target=self.target,
             metrics=metrics,
-            candidate=candidate.contender,
-            champion=asked["champion"].contender,
-            outputs={who: outputs for who, outputs in said.items() if outputs is not None},
-            slices={s.name: s.values(rows) for s in slices},
-            baseline=first,
-            baselines=simple_models([first, *others], rows, truth, features or _others(rows, self.target), self.seed),
+            slices=self._parts(),
+            features=tuple(_names(self.features, "features")),
+            problem=self.problem,
+            positive_label=self.positive_label,
+            baselines=_baselines(self.baseline),
             replicates=self.replicates,
             seed=self.seed,
-            data=data.to_dict(),
-            leakage=leakage,
-            importances=importances,
+            latency_calls=self.latency_calls,
+            parity_rows=self.parity_rows,
+            importance_rows=self.importance_rows,
+            importance_repeats=self.importance_repeats,
+            explain=self.explain,
+            explain_rows=self.explain_rows,
+            explain_seconds=self.explain_seconds,
+            fairness=_names(self.fairness, "fairness"),
+            time_column=self.time_column,
+            limits=Limits(memory_mb=int(self.memory_limit_mb), seconds=float(self.time_limit_seconds)),
+            batch_rows=self.batch_rows,
+            keep_bytes=int(self.keep_rows_mb * 1024 * 1024),
             config=config,
+            at=at,
         )
-        if said["candidate"] is not None:
-            inputs = rows[list(features or _others(rows, self.target))]
-            onto_run(self.hook, version, evaluation, said["candidate"], truth, inputs)
-        return evaluation
+
+    def _parts(self) -> list[SliceBy]:
+        """The slices, and those groups that are none of them: a group is a slice whose rates are compared as well."""
+        found = _slices(self.slices)
+        names = {s.name for s in found}
+        return [*found, *(SliceBy.of(name) for name in _names(self.fairness, "fairness") if name not in names)]
 
 
 def _verified(ref: DatasetRef) -> DatasetRef:
@@ -362,10 +368,6 @@ def _baselines(value: Any) -> list[str]:
         if name not in SIMPLE:
             raise UnknownName("baseline", name, SIMPLE)
     return list(dict.fromkeys(map(str, names)))
-
-
-def _others(rows: Any, target: str) -> tuple[str, ...]:
-    return tuple(str(c) for c in rows.columns if c != target)
 
 
 def _names(value: Any, what: str) -> list[str]:

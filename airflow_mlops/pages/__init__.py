@@ -12,6 +12,7 @@ loaded, nothing runs. Served pages pass a ``nonce`` for the one style element, u
 
 from __future__ import annotations
 
-from airflow_mlops.pages.reports import evaluation_page, page_of, profile_page, report_page, verdict_page
+from airflow_mlops.pages.evaluation import evaluation_page
+from airflow_mlops.pages.reports import page_of, profile_page, report_page, verdict_page
 
 __all__ = ["evaluation_page", "page_of", "profile_page", "report_page", "verdict_page"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_mlops.pages import words
+from airflow_mlops.pages.evaluation import evaluated
 from airflow_mlops.pages.layout import PLAIN, Frame, render
 from airflow_mlops.pages.parts import listed, part, place
-from airflow_mlops.pages.reports import evaluated
 
 
 def model_card_page(card: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:

@@ -15,10 +15,10 @@ from airflow_mlops.core.results import finite
 from airflow_mlops.pages import charts, words
 from airflow_mlops.pages.actions import Action
 from airflow_mlops.pages.cards import DEFAULT_SORT, ESTIMATED, REALISED, SORTS, VERDICTS, Card, Entry, Selection, trend
+from airflow_mlops.pages.evaluation import evaluated
 from airflow_mlops.pages.layout import PLAIN, Frame, render
 from airflow_mlops.pages.lineage import Step, lineage
 from airflow_mlops.pages.parts import listed, part, place
-from airflow_mlops.pages.reports import evaluated
 
 PER_PAGE = (50, 200, 2000)
 

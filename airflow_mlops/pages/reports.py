@@ -10,12 +10,10 @@ from markupsafe import Markup
 from airflow_mlops.core.gates import UNRECORDED
 from airflow_mlops.core.results import finite
 from airflow_mlops.pages import charts, words
+from airflow_mlops.pages.evaluation import MOST_CHECKS, champion_words, evaluation_page, figure_row
 from airflow_mlops.pages.histograms import columns_of, plots_of
 from airflow_mlops.pages.layout import PLAIN, Frame, render
 from airflow_mlops.pages.parts import listed, part, place
-
-MOST_CHECKS = 500
-"""Rows of a table; a report with more says how many there are."""
 
 NOT_FAILED = ("passed", "skipped")
 
@@ -110,55 +108,12 @@ def verdict_page(decision: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:
         more_reasons=max(0, len(reasons) - 10),
         note=UNRECORDED if evidence.get("unrecorded") else "",
         facts=_evidence(evidence, candidate, champion),
-        figures=[_figure(f) for f in listed(evidence, "figures") if isinstance(f, Mapping)],
+        figures=[figure_row(f) for f in listed(evidence, "figures") if isinstance(f, Mapping)],
         failed=[c for c in checks if c["status"] not in NOT_FAILED][:MOST_CHECKS],
         held=[c for c in checks if c["status"] in NOT_FAILED][:MOST_CHECKS],
         inputs=sorted(part(decision, "inputs").items()),
         policy=evidence.get("policy"),
         evidence={k: v for k, v in evidence.items() if k not in ("report", "figures", "policy")},
-    )
-
-
-def evaluation_page(evaluation: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:
-    """Candidate, champion and baseline on the same rows.
-
-    :param evaluation: an :class:`~airflow_mlops.core.evaluation.Evaluation` as a dict.
-    """
-    candidate, champion, data = (part(evaluation, k) for k in ("candidate", "champion", "data"))
-    notes = [
-        ("bad", f"the {who} could not be scored: {c.get('error') or 'unknown reason'}")
-        for who, c in (("candidate", candidate), ("champion", champion))
-        if c.get("state") == "error"
-    ]
-    notes += [("unsure", f"no slices by {k}: {v}") for k, v in part(evaluation, "slice_errors").items()]
-    return render(
-        "evaluation.html",
-        frame,
-        title=f"{evaluation.get('model_name')} version {candidate.get('version')}: evaluation",
-        model=evaluation.get("model_name") or "model",
-        version=candidate.get("version") or "?",
-        state=candidate.get("state") or "error",
-        lead="Figures and evidence; whether they are good enough is the gate's to say.",
-        notes=notes,
-        facts=[
-            ("Champion", _champion(champion)),
-            ("Rows", words.number(evaluation.get("rows"))),
-            ("Rows without a label", words.number(evaluation.get("dropped"))),
-            ("Data", words.name(place(data))),
-            ("Data digest", words.short(data.get("digest"))),
-            ("Baseline", words.name(evaluation.get("baseline"))),
-        ],
-        figures=evaluated(evaluation),
-        slices=[
-            {
-                **{k: s.get(k) for k in ("by", "value", "rows")},
-                **{k: f.get(k) for k in ("metric", "candidate", "champion")},
-            }
-            for s in listed(evaluation, "slices")
-            if isinstance(s, Mapping)
-            for f in listed(s, "metrics")
-            if isinstance(f, Mapping)
-        ][:MOST_CHECKS],
     )
 
 
@@ -204,32 +159,6 @@ def page_of(value: Any, *, frame: Frame = PLAIN) -> str | None:
     if "training_key" in value and "model_name" in value:
         return _training_page(value, frame)
     return None
-
-
-def evaluated(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The figures of an evaluation as the rows of a table, intervals worked out from their quantiles."""
-    from airflow_mlops.core.errors import MlopsError
-    from airflow_mlops.core.evaluation import Figure
-
-    rows = []
-    for value in listed(evaluation, "metrics"):
-        try:
-            figure = Figure(**value)
-        except (TypeError, MlopsError):  # written by another release: its plain figures still say something
-            rows.append(_figure(value if isinstance(value, Mapping) else {}))
-            continue
-        interval = figure.interval()
-        rows.append(
-            _figure(
-                {
-                    **value,
-                    "improvement": figure.improvement(),
-                    "interval": list(interval) if interval else None,
-                    "improvement_bound": figure.bound(0.95),
-                }
-            )
-        )
-    return rows
 
 
 def _training_page(value: Mapping[str, Any], frame: Frame) -> str:
@@ -346,19 +275,13 @@ def _chart(kind: str, report: Mapping[str, Any]) -> Markup | str:
     )
 
 
-def _champion(champion: Mapping[str, Any]) -> str | Markup:
-    if champion.get("state") == "missing" or not champion.get("version"):
-        return "none yet"
-    return Markup("version {}").format(words.name(champion["version"]))
-
-
 def _evidence(
     evidence: Mapping[str, Any], candidate: Mapping[str, Any], champion: Mapping[str, Any]
 ) -> list[tuple[str, Any]]:
     data = part(evidence, "data")
     found: list[tuple[str, Any]] = []
     if champion:
-        found.append(("Judged against", _champion(champion)))
+        found.append(("Judged against", champion_words(champion)))
     if evidence.get("rows"):
         found.append(("Rows", words.number(evidence["rows"])))
     if data:
@@ -372,18 +295,3 @@ def _evidence(
     if until := evidence.get("at"):
         found.append(("At", words.when(until)))
     return found
-
-
-def _figure(value: Mapping[str, Any]) -> dict[str, Any]:
-    interval = value.get("interval")
-    ends = [finite(v) for v in interval] if isinstance(interval, list | tuple) and len(interval) == 2 else []
-    candidate = finite(value.get("candidate"))
-    chart: Markup | str = ""
-    if candidate is not None and len(ends) == 2 and ends[0] is not None and ends[1] is not None:
-        metric = words.shown(value.get("metric"), 60)
-        chart = charts.interval(metric, candidate, ends[0], ends[1], finite(value.get("champion")))
-    row = {
-        k: value.get(k)
-        for k in ("metric", "direction", "candidate", "champion", "baseline", "improvement", "improvement_bound")
-    }
-    return {**row, "interval": ends if chart else None, "chart": chart}

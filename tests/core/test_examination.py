@@ -19,6 +19,7 @@ from airflow_mlops.core.gates import Fairness, GatePolicy, judge
 from airflow_mlops.core.metrics import METRICS
 from airflow_mlops.core.outputs import Outputs, Truth, truth_of
 from airflow_mlops.core.slicing import SliceBy
+from airflow_mlops.operators._spool import in_memory
 
 
 def truth(y: Any, task: str = "classification") -> Truth:
@@ -119,28 +120,29 @@ def test_the_linear_model_learns_what_is_linear_and_sees_no_row_it_predicts() ->
     frame = rows()
     one = truth(frame["y"])
     metric = METRICS["roc_auc"]
-    good = metric.figure(one.y, linear(frame, one, features=["x", "carrier", "day"]).values["scores"])[0]
-    none = metric.figure(one.y, linear(frame, one, features=["noise", "id"]).values["scores"])[0]
+    good = metric.figure(one.y, linear(in_memory(frame), one, features=["x", "carrier", "day"]).values["scores"])[0]
+    none = metric.figure(one.y, linear(in_memory(frame), one, features=["noise", "id"]).values["scores"])[0]
     assert good is not None and none is not None
     assert good > 0.78 and abs(none - 0.5) < 0.06
     gaps = frame.assign(x=frame["x"].where(frame["noise"] > -1), carrier=frame["carrier"].where(frame["noise"] > 0))
-    assert np.isfinite(linear(gaps, one, features=["x", "carrier"]).values["scores"]).all()
+    assert np.isfinite(linear(in_memory(gaps), one, features=["x", "carrier"]).values["scores"]).all()
     number = truth(frame["x"] * 2 + 1, "regression")
-    said = linear(frame, number, features=["x"]).values["labels"]
+    said = linear(in_memory(frame), number, features=["x"]).values["labels"]
     assert METRICS["r2"].figure(number.y, said)[0] > 0.99
     three = truth(frame["carrier"])
-    assert linear(frame, three, features=["x", "carrier"]).values["labels"].tolist() == three.y.tolist()
+    assert linear(in_memory(frame), three, features=["x", "carrier"]).values["labels"].tolist() == three.y.tolist()
     assert np.array_equal(
-        linear(frame, one, features=["x"]).values["scores"], linear(frame, one, features=["x"]).values["scores"]
+        linear(in_memory(frame), one, features=["x"]).values["scores"],
+        linear(in_memory(frame), one, features=["x"]).values["scores"],
     )
 
 
 def test_a_linear_model_of_nothing_is_unknown() -> None:
     frame = rows(20)
     one = truth(frame["y"])
-    assert linear(frame, one, features=[]).values == {}
+    assert linear(in_memory(frame), one, features=[]).values == {}
     alone = truth([1] + [0] * 19)
-    assert "one row" in linear(frame, alone, features=["x"]).missing["scores"]
+    assert "one row" in linear(in_memory(frame), alone, features=["x"]).missing["scores"]
 
 
 # ---------------------------------------------------------------- parts of the rows

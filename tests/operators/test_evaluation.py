@@ -116,7 +116,7 @@ def test_candidate_and_champion_on_the_same_rows(train: Any, holdout: DatasetRef
 def test_the_same_inputs_again_find_the_record_and_score_nothing(
     train: Any, holdout: DatasetRef, run_task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_mlops.operators import evaluation as module
+    from airflow_mlops.operators import _evaluating as module
 
     loaded: list[Any] = []
     original = module.ask
