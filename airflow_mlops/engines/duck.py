@@ -118,6 +118,7 @@ class Source:
     :param columns: the columns, in order.
     :param label: the dataset, for messages.
     :param version: of the rows, where their place has versions.
+    :param ordered: the same rows in an order of their own, where ``relation`` has none; to read them.
     """
 
     con: Any
@@ -126,6 +127,7 @@ class Source:
     columns: tuple[Column, ...]
     label: str
     version: str = ""
+    ordered: str = ""
 
     def execute(self, select: str, tail: str = "", **parameters: Any) -> Any:
         """``SELECT <select> FROM <rows> <tail>``, as DuckDB's result."""
@@ -145,10 +147,10 @@ class Source:
             return self.con.execute(sql, {**self.parameters, **parameters}).fetchall()
 
     def reader(self, select: str, rows: int) -> Any:
-        """The rows of such a query as an Arrow reader, ``rows`` at a time."""
+        """The rows of such a query as an Arrow reader, ``rows`` at a time, in their order."""
         with explained(self.label):
             relation = self.con.sql(
-                f"SELECT {select} FROM {self.relation} AS data", params=dict(self.parameters) or None
+                f"SELECT {select} FROM {self.ordered or self.relation} AS data", params=dict(self.parameters) or None
             )
             return relation.to_arrow_reader(rows)
 

@@ -20,7 +20,7 @@ from airflow_mlops.engines.headers import unambiguous
 from airflow_mlops.engines.locate import Files
 from airflow_mlops.engines.streams import BATCH, batch_rows, shared
 
-_BUFFER = 1 << 25
+_BUFFER = 1 << 23
 """Bytes that are read ahead of all columns together."""
 
 

@@ -118,8 +118,8 @@ def remaining(source: Source, expectations: Sequence[Expectation]) -> Source:
         return source
     bound = {k: v for p in plans for k, v in p.parameters.items()}
     condition = " AND ".join(f"({p.bad}) IS NOT TRUE" for p in plans)
-    relation = f"(SELECT * FROM {source.relation} AS data WHERE {condition})"
-    return dataclasses.replace(source, relation=relation, parameters={**source.parameters, **bound})
+    relation = f"(SELECT * FROM {source.ordered or source.relation} AS data WHERE {condition})"
+    return dataclasses.replace(source, relation=relation, ordered="", parameters={**source.parameters, **bound})
 
 
 def judge_remaining(
@@ -153,7 +153,7 @@ def _batches(source: Source, expectations: Sequence[Expectation], rows: int) -> 
     cases = ", ".join(f"CASE WHEN {p.bad} THEN CAST($reason_{i} AS VARCHAR) END" for i, p in enumerate(plans))
     listed = f"list_distinct(list_filter([{cases}], lambda r: r IS NOT NULL))" if plans else "CAST([] AS VARCHAR[])"
     names = ", ".join(quoted(c.name) for c in source.columns)
-    sql = f"SELECT {names}, {listed} AS {REASONS} FROM {source.relation} AS data"
+    sql = f"SELECT {names}, {listed} AS {REASONS} FROM {source.ordered or source.relation} AS data"
     with explained(source.label):
         reader = source.con.sql(sql, params={**source.parameters, **bound} or None).to_arrow_reader(rows)
         yield pa.Table.from_batches([], schema=reader.schema)

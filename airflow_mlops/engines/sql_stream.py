@@ -2,18 +2,19 @@
 
 The columns and the filters are the database's work; the SQL is written by SQLGlot in its dialect, values are bound.
 The rows are fetched in batches into DuckDB's temporary storage, which spills to disk, and counted there by the same
-code as files. A table has no order: rows come sorted by all their columns.
+code as files. A table has no order: rows are read sorted by all their columns, and counted as they come.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, MlopsError, SourceUnavailable, UsageError
-from airflow_mlops.engines.duck import Source, connection, narrowed, need
+from airflow_mlops.engines.duck import Source, connection, narrowed, need, quoted
 from airflow_mlops.engines.headers import unambiguous
 from airflow_mlops.engines.sql_query import reading
 from airflow_mlops.engines.sql_source import FETCH, parts_of, said, unreachable
@@ -28,7 +29,8 @@ def streamed(hook: Any, ref: DatasetRef, *, memory: str, threads: int) -> Iterat
     with connection(memory, threads) as con:
         _load(con, hook, ref)
         with_order = DatasetRef(uri="rows", columns=ref.columns, name=ref.label)
-        yield narrowed(con, "(SELECT * FROM raw ORDER BY ALL)", with_order)
+        ordered = narrowed(con, "(SELECT * FROM raw ORDER BY ALL)", with_order)
+        yield dataclasses.replace(narrowed(con, "raw", with_order), ordered=ordered.relation)
 
 
 def _load(con: Any, hook: Any, ref: DatasetRef) -> None:
@@ -126,10 +128,15 @@ def _condition(column: Any, filter_: tuple[str, str, Any], mark: str, values: li
 
 
 def _fetch(con: Any, cursor: Any, columns: Sequence[str], ref: DatasetRef) -> None:
-    """Batches of the cursor, appended; types are of all batches together."""
+    """Batches of the cursor, each into DuckDB before the next one is fetched; types are of all batches together.
+
+    A batch that widens a type (a first number after nothing but nulls, a fraction after whole numbers) begins a table
+    of its own; there are as many as there were such batches.
+    """
     import pyarrow as pa
 
-    parts: list[pa.Table] = []
+    schema: Any = None
+    kept: list[set[str]] = []  # of each table, the columns that have had nulls only
     while rows := cursor.fetchmany(FETCH):
         arrays = []
         for name, values in zip(columns, zip(*rows, strict=True), strict=True):
@@ -139,16 +146,40 @@ def _fetch(con: Any, cursor: Any, columns: Sequence[str], ref: DatasetRef) -> No
                 raise DataError(
                     f"{ref.label}: column {name!r} mixes types ({error}); cast it in a view and read that"
                 ) from error
-        parts.append(pa.table(arrays, names=list(columns)))
-    if not parts:
-        parts = [pa.table({c: pa.array([], pa.string()) for c in columns})]
-    try:
-        table = pa.concat_tables(parts, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise DataError(f"{ref.label}: a column mixes types between rows ({error}); cast it in a view") from error
-    con.register("fetched", table)
-    con.execute("CREATE TEMP TABLE raw AS SELECT * FROM fetched")
+        batch = pa.table(arrays, names=list(columns))
+        try:
+            seen = batch.schema if schema is None else schema
+            wider = pa.unify_schemas([seen, batch.schema], promote_options="permissive")
+            batch = batch.cast(wider)
+        except pa.ArrowException as error:
+            raise DataError(f"{ref.label}: a column mixes types between rows ({error}); cast it in a view") from error
+        schema = _append(con, batch, kept, new=schema is None or wider != schema)
+    if schema is None:
+        _append(con, pa.table({c: pa.array([], pa.string()) for c in columns}), kept, new=True)
+    _together(con, columns, kept)
+
+
+def _append(con: Any, batch: Any, kept: list[set[str]], *, new: bool) -> Any:
+    """A batch into the last table, or into a new one."""
+    import pyarrow as pa
+
+    if new:
+        kept.append({f.name for f in batch.schema if pa.types.is_null(f.type)})
+    table = quoted(f"fetched {len(kept)}")
+    con.register("fetched", batch)
+    con.execute(f"CREATE TEMP TABLE {table} AS FROM fetched" if new else f"INSERT INTO {table} FROM fetched")
     con.unregister("fetched")
+    return batch.schema
+
+
+def _together(con: Any, columns: Sequence[str], kept: Sequence[set[str]]) -> None:
+    """All tables as one, of the last one's types, which are the widest."""
+    types = {row[0]: row[1] for row in con.execute(f"DESCRIBE {quoted(f'fetched {len(kept)}')}").fetchall()}
+    parts = []
+    for number, empty in enumerate(kept, 1):
+        values = (f"CAST({'NULL' if c in empty else quoted(c)} AS {types[c]}) AS {quoted(c)}" for c in columns)
+        parts.append(f"SELECT {', '.join(values)} FROM {quoted(f'fetched {number}')}")
+    con.execute(f"CREATE TEMP VIEW raw AS {' UNION ALL '.join(parts)}")
 
 
 def _value(value: Any) -> Any:

@@ -159,7 +159,8 @@ class DuckRows:
 
     def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
         """See :class:`Rows`; one query, whose batches go to whoever is free."""
-        reader = self.source.reader(", ".join(map(_selected, columns)), batch_rows(len(columns)))
+        select = ", ".join(map(_selected, columns))
+        reader = dataclasses.replace(self.source, ordered="").reader(select, batch_rows(len(columns)))
         batches = _explained(reader, self.label)
         return [batches] if self.count <= BATCH else shared(batches, self.threads)
 

@@ -410,3 +410,69 @@ def test_an_empty_table_has_columns(lake: tuple[SqlEngine, sqlite3.Connection]) 
     connection.execute("create table t (a integer, b text)")
     ref = DatasetRef(table="t", conn_id="lake")
     assert engine.resolve(ref).rows == 0 and list(engine.resolve(ref).schema) == ["a", "b"]
+
+
+class Cursor:
+    """Rows that a database would send, made when they are asked for; what Arrow holds by then is remembered."""
+
+    def __init__(self, parts: list[list[tuple[object, ...]]], names: list[str]) -> None:
+        self.parts, self.held = iter(parts), []
+        self.description = [(n,) for n in names]
+
+    def execute(self, sql: str, *values: object) -> None:
+        """Nothing: the rows are there."""
+
+    def fetchmany(self, rows: int) -> list[tuple[object, ...]]:
+        import pyarrow as pa
+
+        self.held.append(pa.total_allocated_bytes())
+        return next(self.parts, [])
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def streamed_from(parts: list[list[tuple[object, ...]]], names: list[str]) -> tuple[SqlEngine, Cursor]:
+    cursor = Cursor(parts, names)
+
+    class Hook:
+        dialect_name, placeholder = "sqlite", "?"
+
+        def get_conn(self) -> object:
+            return Connection()
+
+    class Connection:
+        def cursor(self) -> Cursor:
+            return cursor
+
+        def close(self) -> None:
+            """Nothing."""
+
+    return SqlEngine(Hook()), cursor
+
+
+def test_a_streamed_table_is_never_in_memory_as_a_whole() -> None:
+    names = ["id", "text"]
+    parts = [[(i, f"text number {i:09}") for i in range(s, s + 20_000)] for s in range(0, 400_000, 20_000)]
+    engine, cursor = streamed_from(parts, names)
+    profile = engine.profile(DatasetRef(table="many", conn_id="lake"))
+    assert profile.rows == 400_000 and profile.columns["text"].kind == "text"
+    assert profile.columns["text"].distinct == pytest.approx(400_000, rel=0.06)
+    one = 20_000 * (8 + 8 + 25)
+    assert len(cursor.held) == 21 and max(cursor.held) - cursor.held[0] < 3 * one
+
+
+def test_types_of_a_streamed_table_are_those_of_all_batches_together() -> None:
+    stamp = dt.datetime(2013, 1, 2, 3)
+    parts = [[(None, 1, None, None)], [(None, 2, None, "a")], [(stamp, 2.5, 7, None)], [(None, 3, 8, "b")]]
+    engine, _ = streamed_from(parts, ["at", "x", "n", "s"])
+    ref = DatasetRef(table="t", conn_id="lake")
+    assert engine.resolve(ref).schema == {"at": "datetime", "x": "float", "n": "int", "s": "string"}
+    frame = pd.DataFrame({"at": [None, None, stamp, None], "x": [1, 2, 2.5, 3], "s": [None, "a", None, "b"]})
+    frame["n"] = pd.array([None, None, 7, 8], dtype="Int64")
+    frame["at"] = frame["at"].astype("datetime64[us]")
+    engine, _ = streamed_from(parts, ["at", "x", "n", "s"])
+    assert engine.resolve(ref).digest == FrameEngine(frame[["at", "x", "n", "s"]]).resolve(FRAME).digest
+    engine, _ = streamed_from([[(1,)], [("x",)]], ["a"])
+    with pytest.raises(DataError, match="mixes types between rows"):
+        engine.resolve(ref)
