@@ -275,6 +275,23 @@ def test_who_wakes_up_after_the_next_promotion_puts_the_alias_back_where_it_was(
     assert check_ledger(registry, stage.outcomes) == ["1", "3", "7"]
 
 
+def test_who_wakes_up_after_its_move_was_finished_and_taken_back_does_not_move_the_alias_at_all() -> None:
+    """The champion is what it was when it fell asleep; only its claim, read again, says that this is not before it."""
+    registry = fresh()
+    back = RollbackRequest(model=MODEL, request="r", reason="AUC fell", pin=False)
+    acts = {n: (lambda: promote(registry, request("3"))) for n in ("3", "same")}
+    stage = Stage(registry, {**acts, "back": lambda: rollback(registry, back)})
+    held_up(stage, "3", f"write once mlops.succession.1.0 {request('3').key} 3")
+    for _ in range(5):
+        stage.turn("3")
+    assert stage.log[-2:] == ["3 before: read champion", "3 before: version"], "it has seen an open claim of champion 1"
+    to_the_end(stage, "same", "back")
+    assert registry.champions == ["1", "3", "1"]
+    to_the_end(stage, "3")
+    assert registry.champions == ["1", "3", "1"]
+    assert stage.outcomes["3"].decision.decision == "superseded"
+
+
 @pytest.mark.parametrize("followed", [True, False])
 def test_who_wakes_up_after_its_claim_was_given_up_takes_its_move_back(followed: bool) -> None:
     registry = fresh(previous="0")

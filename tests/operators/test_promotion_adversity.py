@@ -122,8 +122,8 @@ def test_a_champion_set_by_hand_is_entered_by_the_promotion_that_replaces_it(
     third = promoted(hook, run_task, ungated)
     assert moves(hook) == [
         ("moved_outside", first, ungated),
-        ("promoted", None, first),
         ("promoted", ungated, third),
+        ("promoted", None, first),
     ]
     assert [r.version for r in reigns(hook.history(MODEL))][-1] == third
 
