@@ -44,6 +44,10 @@ class Severity(StrEnum):
     INFO = "info"
 
 
+_PLAIN = frozenset({int, str, bool, type(None)})
+"""What is JSON as it is; a profile has tens of thousands of them."""
+
+
 def plain(value: Any) -> JSON:
     """``value`` as JSON values: numpy scalars become Python's, dates become ISO text, NaN and infinity ``None``.
 
@@ -52,6 +56,13 @@ def plain(value: Any) -> JSON:
     >>> plain({"auc": float("nan"), "rows": (1, 2)})
     {'auc': None, 'rows': [1, 2]}
     """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is list or kind is tuple:
+        return [v if type(v) in _PLAIN else plain(v) for v in value]
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, StrEnum) else value
     if isinstance(value, int):

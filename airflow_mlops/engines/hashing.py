@@ -42,7 +42,7 @@ def of_texts(texts: Any) -> Any:
 
     wide = pa.types.is_large_string(texts.type)
     _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, np.int64 if wide else np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    ends: Any = np.frombuffer(offsets, np.int64 if wide else np.int32)[texts.offset : texts.offset + len(texts) + 1]
     ends = ends.astype(np.int64)
     raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     found, first = np.empty(len(texts), np.uint64), 0
@@ -55,7 +55,7 @@ def of_texts(texts: Any) -> Any:
         np.cumsum((part + np.uint64(1)) * up[: len(part)], dtype=np.uint64, out=sums[1:])
         starts = here[:-1] - here[0]
         found[first:last] = (sums[here[1:] - here[0]] - sums[starts]) * down[starts]
-        found[first:last] += (here[1:] - here[:-1]).astype(np.uint64) * _THREE
+        found[first:last] += np.diff(here).astype(np.uint64) * _THREE
         first = last
     return _mixed(found, Scratch())
 
