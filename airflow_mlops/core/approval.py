@@ -25,6 +25,9 @@ ASKS = "require_approval"
 """What a gate says that leaves it to a person."""
 
 APPROVED, REJECTED = "approved", "rejected"
+
+ASKED = "asked"
+"""A person was asked and has not answered: no decision yet."""
 """The two decisions."""
 
 ON_PASS = ("approve", "ask")
@@ -180,6 +183,27 @@ def by_policy(asked: Question, *, dag_run: Mapping[str, JSON] | None = None) -> 
         reasons=("the gate passed it, and the policy asks no person then",),
         evidence={**named, "by": None},
         inputs={**named, "by": NOBODY},
+        decided_by=NOBODY,
+        dag_run=dag_run or {},
+    )
+
+
+def asking(asked: Question, *, task: str, attempt: int = 1, dag_run: Mapping[str, JSON] | None = None) -> Decision:
+    """That a person is asked about what the gate passed: until somebody answers, pages show what waits.
+
+    It decides nothing, and promotes nothing: only ``approved`` does.
+
+    :param task: a digest of DAG, run, task and map index.
+    :param attempt: which try of it: one that is cleared after an answer asks again.
+    """
+    named = _named(asked)
+    return Decision(
+        kind="approval",
+        model=asked.model,
+        decision=ASKED,
+        reasons=("the gate passed it, and the author of the DAG wants a person to look",),
+        evidence=named,
+        inputs={**named, "task": task, "asked": str(attempt)},
         decided_by=NOBODY,
         dag_run=dag_run or {},
     )

@@ -244,7 +244,7 @@ def verdict_markdown(decision: Decision, *, most: int = 20) -> str:
         "|---|---|---|---|",
     ]
     checks = sorted(report.checks, key=lambda c: (c.passed, c.status is Status.SKIPPED, c.name, c.subject))
-    lines += [f"| {c.name} | {_cell(c.subject)} | {MARKS[c.status]} | {_cell(c.message)} |" for c in checks[:most]]
+    lines += [f"| {c.name} | {_cell(c.subject)} | {_mark(c)} | {_cell(c.message)} |" for c in checks[:most]]
     if len(checks) > most:
         lines.append(f"| ... | {len(checks) - most} more | | |")
     lines += [
@@ -252,6 +252,11 @@ def verdict_markdown(decision: Decision, *, most: int = 20) -> str:
         f"Policy `{decision.inputs.get('policy', '')}`, evaluation `{decision.inputs.get('evaluation', '')}`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _mark(check: Check) -> str:
+    waits = check.blocks and check.details.get("then") == REQUIRE_APPROVAL
+    return "**waits for a person**" if waits else MARKS[check.status]
 
 
 def _place(data: Mapping[str, Any]) -> str:

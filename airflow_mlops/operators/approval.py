@@ -121,6 +121,14 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
             return self._end(context, approval.by_policy(asked, dag_run=run_of(context)))
         self.subject, self.body = asked.subject, asked.body
         self._show(context, users)
+        if (gate := self._request().gate) is not None and gate.decision == approval.PASS:
+            # A gate that wants a person says so in its own record; one that passed does not.
+            attempt = int(getattr(context["ti"], "try_number", 1) or 1)
+            asking = approval.asking(asked, task=_task(context), attempt=attempt, dag_run=run_of(context))
+            self.hook.record(
+                Record.of_decision(asking, subject=asked.version, at=time_of(context), backfill=is_backfill(context)),
+                dag_run=run_of(context),
+            )
         for notify in self.notifiers:
             notify(context)
         raise TaskAwaitingInput(
@@ -139,7 +147,7 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
             decision = approval.by_answer(
                 asked,
                 Answer.of(event),
-                task=digest({k: run_of(context).get(k) for k in ("dag_id", "run_id", "task_id", "map_index")}),
+                task=_task(context),
                 assigned=[user["id"] for user in self._users()],
                 dag_run=run_of(context),
             )
@@ -232,3 +240,7 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
         about = {"kind": "approval", "model": str(self.model_name), "decision": "refused", "why": why}
         report = publish(context, about)
         raise ApprovalRefused(f"nothing of {self.model_name!r} can be approved:\n{why}", report) from error
+
+
+def _task(context: Context) -> str:
+    return digest({k: run_of(context).get(k) for k in ("dag_id", "run_id", "task_id", "map_index")})

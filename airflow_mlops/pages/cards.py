@@ -110,7 +110,7 @@ class Card:
     :param drift: outcome of the newest checked partition: the gravest, where it was compared with several references.
     :param performance: likewise.
     :param decision: the newest decision of any kind.
-    :param pending: the gate that waits for an approval, while nobody has decided.
+    :param pending: the gate, or the asking after its pass, that waits for an approval while nobody has decided.
     :param metric: what the sparkline draws. :param values: oldest first.
     :param cut: kinds of which older records were not read: a missing verdict of these may exist further back.
     """
@@ -166,14 +166,26 @@ def card_of(name: str, aliases: Mapping[str, Any], entries: Iterable[Entry], cut
 
 
 def pending_of(newest: Sequence[Entry]) -> Entry | None:
-    """The gate that waits for a person: the newest of the model, with nothing decided about its candidate since."""
+    """What waits for a person: the newest gate of the model, with nothing decided about its candidate since.
+
+    A gate that passed waits where a task asked a person all the same, until that very task has its answer.
+    """
     gate = _first(newest, "gate")
-    if gate is None or gate.outcome != "require_approval":
+    if gate is None or gate.outcome not in ("require_approval", "pass"):
         return None
-    later = newest[: newest.index(gate)] if gate in newest else ()
-    same = [e for e in newest if e.order >= gate.order and e.subject == gate.subject]
-    answered = any(e.kind in ("approval", "promotion", "rollback") for e in (*later, *same))
-    return None if answered else gate
+    later = newest[: newest.index(gate)]
+    since = [*later, *(e for e in newest if e.order >= gate.order and e.subject == gate.subject)]
+    if any(e.kind in ("promotion", "rollback") for e in since):
+        return None
+    answers = [e for e in since if e.kind == "approval" and e.outcome != "asked"]
+    if gate.outcome == "require_approval":
+        return None if answers else gate
+    asked = [e for e in since if e.outcome == "asked" and e.kind == "approval" and e.subject == gate.subject]
+    return next((e for e in asked if not any(_same_task(a, e) and a.started >= e.started for a in answers)), None)
+
+
+def _same_task(one: Entry, other: Entry) -> bool:
+    return (one.dag_id, one.dag_run_id, one.task_id) == (other.dag_id, other.dag_run_id, other.task_id)
 
 
 def gravest(newest: Sequence[Entry], kind: str) -> Entry | None:

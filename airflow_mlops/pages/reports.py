@@ -180,7 +180,7 @@ def _training_page(value: Mapping[str, Any], frame: Frame) -> str:
 
 def _checks(report: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """The checks as rows: failures first, the gravest first, then by name."""
-    order = {"failed": 0, "error": 1, "insufficient_data": 2, "passed": 3, "skipped": 4}
+    order = {"failed": 0, "error": 1, "require_approval": 2, "insufficient_data": 2, "passed": 3, "skipped": 4}
     severity = {"critical": 0, "warning": 1, "info": 2}
     rows: list[dict[str, Any]] = []
     for check in listed(report, "checks"):
@@ -192,7 +192,7 @@ def _checks(report: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
             {
                 "name": check.get("name") or "check",
                 "subject": check.get("subject") or "",
-                "status": str(check.get("status") or "error"),
+                "status": _shown(check),
                 "severity": str(check.get("severity") or "critical"),
                 "observed": check.get("observed"),
                 "expected": check.get("expected") or "",
@@ -205,6 +205,13 @@ def _checks(report: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
         key=lambda c: (order.get(c["status"], 1), severity.get(c["severity"], 0), str(c["name"]), str(c["subject"]))
     )
     return rows
+
+
+def _shown(check: Mapping[str, Any]) -> str:
+    """What a check is called: one that hands over to a person waits, and is not what could not be judged."""
+    status = str(check.get("status") or "error")
+    waits = part(check, "details").get("then") == "require_approval" and status not in NOT_FAILED
+    return "require_approval" if waits else status
 
 
 def _status(checks: Sequence[Mapping[str, Any]]) -> str:

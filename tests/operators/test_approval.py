@@ -17,6 +17,7 @@ from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.approval import ApproveModelOperator
 from airflow_mlops.operators.gates import GateOperator
 from airflow_mlops.operators.promotion import PromoteModelOperator
+from airflow_mlops.pages.cards import card_of, entry_of
 from tests.kit.tasks import TaskRunner
 from tests.operators.promotions import aliases, make_version
 
@@ -218,12 +219,32 @@ def test_nobody_can_approve_what_the_gate_rejected(world: World) -> None:
         world.run_task(approve(world.judged(auc=0.5)))
 
 
+def pending(world: World) -> str | None:
+    """The version that the Models page shows as waiting."""
+    experiment = world.hook.experiment_id(MODEL)
+    runs = world.hook.get_conn().search_runs([experiment])
+    found = [entry_of(r.info.run_id, r.data.tags, r.data.metrics, r.info.start_time) for r in runs]
+    waits = card_of(MODEL, {}, [e for e in found if e is not None]).pending
+    return waits.subject if waits else None
+
+
 def test_a_pass_needs_no_person_unless_the_author_says_so(world: World) -> None:
     gate = world.judged(PASSES)
     result = world.run_task(approve(gate))
     assert (result["decision"], result["decided_by"]) == ("approved", "policy")
     assert world.run_task.supervisor.forms == {}
+    assert pending(world) is None
+    waiting = world.ask(gate, on_pass="ask")
+    assert pending(world) == "1"
+    asked = world.hook.history(MODEL, kinds=["approval"])[0]
+    assert asked.outcome == "asked"
+    unanswered = PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate, approval=asked.body)
+    with pytest.raises(PromotionRefused, match="not_approved"):
+        world.run_task(unanswered)
     world.ask(gate, on_pass="ask")
+    assert [r.outcome for r in world.hook.history(MODEL, kinds=["approval"])].count("asked") == 1
+    world.answer(gate, waiting, said(), on_pass="ask")
+    assert pending(world) is None
 
 
 def test_a_typing_error_is_final(world: World) -> None:

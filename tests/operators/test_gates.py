@@ -123,6 +123,10 @@ def test_an_approval_is_no_rejection(version: ModelVersion, run_task: Any) -> No
     policy = {"checks": [{"value": {"metric": "roc_auc", "lower": 0.65}}], "on_missing_champion": "require_approval"}
     result = run_task(gate(evaluation(champion=Contender(state="missing")), policy))
     assert result["decision"] == "require_approval"
+    record = MlflowHook().find_record("flights", "gate", Decision.from_dict(result).key)
+    page = MlflowHook().read_text(record.run_id, "verdict.html")
+    assert "waits for a person" in MlflowHook().read_text(record.run_id, "verdict.md")
+    assert "waits for approval" in page and "could not be judged" not in page
 
 
 def test_a_policy_from_a_templated_path(version: ModelVersion, run_task: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -18,6 +19,14 @@ def entry(kind, outcome, at, subject="4", **more):
     return Entry(
         kind=kind, outcome=outcome, at=at, subject=subject, model="late", run_id=f"{kind}{at}{outcome}", **more
     )
+
+
+def asked(task, outcome="asked"):
+    return dataclasses.replace(entry("approval", outcome, "2013-05"), dag_id="d", dag_run_id="r", task_id=task)
+
+
+def answer(task):
+    return asked(task, "approved")
 
 
 def card(*entries, **aliases):
@@ -68,6 +77,12 @@ def test_a_newer_estimate_does_not_hide_a_realised_failure():
         ([entry("gate", "require_approval", "2013-05"), entry("gate", "pass", "2013-06", "5")], False),
         ([entry("gate", "require_approval", "2013-05"), entry("promotion", "promoted", "2013-04", "3")], True),
         ([entry("gate", "pass", "2013-05")], False),
+        ([entry("gate", "pass", "2013-05"), asked("first")], True),
+        ([entry("gate", "pass", "2013-05"), asked("first"), answer("first")], False),
+        ([entry("gate", "pass", "2013-05"), asked("first"), asked("second"), answer("first")], True),
+        ([entry("gate", "pass", "2013-05"), asked("first"), entry("promotion", "promoted", "2013-05")], False),
+        ([entry("gate", "reject", "2013-06"), entry("gate", "pass", "2013-05"), asked("first")], False),
+        ([entry("gate", "require_approval", "2013-05"), asked("first")], True),
     ],
 )
 def test_an_approval_is_pending_until_somebody_decided(entries, waits):
