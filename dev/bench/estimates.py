@@ -58,6 +58,8 @@ print(json.dumps(found))
 CARDS = sorted(["prepaid_card", "highstreet_card", "upmarket_card"])
 NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
 """NannyML's names of several classes' metrics, and ours."""
+BOUNDS = {"loans": 0.001, "cars": 0.02, "cards": 0.002}
+"""How far the two may be apart: the third decimal of two classes and the second of three, 2 % of a loss."""
 FEATURES = ["car_age", "km_driven", "price_new", "accident_count", "door_count", "fuel", "transmission"]
 
 
@@ -142,9 +144,7 @@ def main() -> int:
                 f"{name} {metric}: ours {mine[-1]:.5g}, NannyML {values[-1]:.5g}, labels {truth[-1]:.5g} (last)"
             )
             figures.note(f"  off the labels at most: ours {worst(mine, truth):.2g}, NannyML {worst(values, truth):.2g}")
-            figures.at_most(
-                f"{name} {metric}, ours from NannyML's", worst(mine, values), 0.02 if name == "cars" else 0.001
-            )
+            figures.at_most(f"{name} {metric}, ours from NannyML's", worst(mine, values), BOUNDS[name])
     return figures.exit_code
 
 
