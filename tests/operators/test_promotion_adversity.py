@@ -10,6 +10,7 @@ import pytest
 from airflow_mlops.core.champion import promote
 from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.promotion import PromotionRequest
+from airflow_mlops.core.records import Record
 from airflow_mlops.core.versions import reigns
 from airflow_mlops.exceptions import PromotionRefused
 from airflow_mlops.hooks.mlflow import MlflowHook
@@ -33,6 +34,13 @@ def promoted(hook: MlflowHook, run_task: TaskRunner, champion: str | None, *, ru
     return version
 
 
+def judged(hook: MlflowHook, run_task: TaskRunner) -> tuple[str, str, dict[str, Any]]:
+    """A champion, a version after it, and the gate's decision for that one."""
+    first = promoted(hook, run_task, None)
+    second = make_version(hook, MODEL)
+    return first, second, make_gate(hook, MODEL, second, first)
+
+
 def task(hook: MlflowHook, run_task: TaskRunner, version: str, champion: str | None, **options: Any) -> Any:
     gate = make_gate(hook, MODEL, version, champion)
     return run_task(PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate), **options)
@@ -46,9 +54,7 @@ def moves(hook: MlflowHook, model: str = MODEL) -> list[tuple[str, Any, Any]]:
 
 
 def test_a_deleted_ledger_stops_a_promotion_and_restored_it_goes_on(hook: MlflowHook, run_task: TaskRunner) -> None:
-    first = promoted(hook, run_task, None)
-    second = make_version(hook, MODEL)
-    gate = make_gate(hook, MODEL, second, first)
+    first, second, gate = judged(hook, run_task)
     experiment = hook.experiment_id(MODEL)
     hook.get_conn().delete_experiment(experiment)
     operator = PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate)
@@ -63,9 +69,7 @@ def test_a_deleted_ledger_stops_a_promotion_and_restored_it_goes_on(hook: Mlflow
 def test_a_ledger_that_is_deleted_between_claim_and_record_is_finished_after_its_return(
     hook: MlflowHook, run_task: TaskRunner
 ) -> None:
-    first = promoted(hook, run_task, None)
-    second = make_version(hook, MODEL)
-    gate = make_gate(hook, MODEL, second, first)
+    first, second, gate = judged(hook, run_task)
     experiment = hook.experiment_id(MODEL)
 
     def delete(step: str) -> None:
@@ -83,16 +87,14 @@ def test_a_ledger_that_is_deleted_between_claim_and_record_is_finished_after_its
 def test_a_renamed_model_is_refused_by_its_old_name_and_goes_on_under_the_new(
     hook: MlflowHook, run_task: TaskRunner
 ) -> None:
-    first = promoted(hook, run_task, None)
-    second = make_version(hook, MODEL)
-    gate = make_gate(hook, MODEL, second, first)
+    first, second, gate = judged(hook, run_task)
     hook.get_conn().rename_registered_model(MODEL, "churn eu")
     with pytest.raises(PromotionRefused, match="version_deleted"):
         run_task(PromoteModelOperator(task_id="promote", model_name=MODEL, gate=gate))
     with pytest.raises(PromotionRefused, match="other_model"):
         run_task(PromoteModelOperator(task_id="promote", model_name="churn eu", gate=gate))
-    judged = make_gate(hook, "churn eu", second, first)
-    run_task(PromoteModelOperator(task_id="promote", model_name="churn eu", gate=judged))
+    again = make_gate(hook, "churn eu", second, first)
+    run_task(PromoteModelOperator(task_id="promote", model_name="churn eu", gate=again))
     assert moves(hook) == [("promoted", None, first)], "the history under the old name stays"
     assert moves(hook, "churn eu") == [("moved_outside", None, first), ("promoted", first, second)]
 
@@ -161,9 +163,7 @@ def test_a_record_that_was_deleted_is_not_made_up_again_and_nothing_is_done_twic
 
 
 def test_a_gate_whose_record_was_deleted_promotes_nothing(hook: MlflowHook, run_task: TaskRunner) -> None:
-    first = promoted(hook, run_task, None)
-    second = make_version(hook, MODEL)
-    gate = make_gate(hook, MODEL, second, first)
+    _, second, gate = judged(hook, run_task)
     (record,) = [r for r in runs_of(hook, MODEL, "gate", "pass") if r.data.tags["mlops.subject"] == second]
     hook.get_conn().delete_run(record.info.run_id)
     with pytest.raises(PromotionRefused, match="no_gate"):
@@ -196,9 +196,7 @@ def test_a_champion_whose_training_run_is_deleted_is_succeeded_once(hook: Mlflow
 def test_a_version_that_changes_while_it_is_promoted_is_given_up_and_the_next_one_goes_on(
     hook: MlflowHook, run_task: TaskRunner, step: str, what: str
 ) -> None:
-    first = promoted(hook, run_task, None)
-    second = make_version(hook, MODEL)
-    gate = make_gate(hook, MODEL, second, first)
+    first, second, gate = judged(hook, run_task)
 
     def change(done: str) -> None:
         if done != step:
@@ -217,3 +215,29 @@ def test_a_version_that_changes_while_it_is_promoted_is_given_up_and_the_next_on
     third = make_version(hook, MODEL)
     assert task(hook, run_task, third, first)["decision"] == "promoted"
     assert moves(hook) == [("promoted", first, third), ("promoted", None, first)]
+
+
+def test_drafts_of_one_record_that_go_away_while_they_are_closed_hold_nothing_up(
+    hook: MlflowHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that helped at once: each takes its own draft away, while the other closes what it found open."""
+    hook.ensure_model(MODEL)
+    record = Record(kind="promotion", model=MODEL, key="k", outcome="promoted")
+    mine, other, left = (MlflowHook().draft(record) for _ in range(3))
+    assert hook.find_record(MODEL, "promotion", "k") is None, "a draft does not count"
+    client = hook.get_conn()
+    search = client.search_runs
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        found = search(*args, **kwargs)
+        client.delete_run(other.run_id)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "search_runs", look)
+        hook.seal(mine)
+    found = hook.find_record(MODEL, "promotion", "k")
+    assert found is not None and found.run_id == mine.run_id
+    assert client.get_run(left.run_id).info.status == "KILLED"
+    hook.seal(other)  # by somebody who was held up
+    assert [r.info.run_id for r in runs_of(hook, MODEL, "promotion", "promoted")] == [mine.run_id]
