@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,21 @@ def test_the_library_judges_what_is_not_compiled() -> None:
     ]
     assert outcomes[0].result["unexpected_count"] == 6
     json.dumps(plain(outcomes[0].result))
+
+
+@pytest.mark.parametrize("pattern", ["^$", "x*", "a?$", "b|", "^a", "(a)|^$", "."])
+def test_a_match_of_nothing_is_a_match(pattern: str) -> None:
+    texts = ["", "a", "b", "ab", None]
+    frame = pd.DataFrame({"s": pd.Series(texts, dtype="str")})
+    there = [t for t in texts if t is not None]
+    matched = sum(re.search(pattern, t) is not None for t in there)
+    does, does_not = ours(
+        frame,
+        expect("column_values_to_match_regex", column="s", regex=pattern),
+        expect("column_values_to_not_match_regex", column="s", regex=pattern),
+    )
+    assert (does.judged_by, does.result["unexpected_count"]) == ("duckdb", len(there) - matched)
+    assert (does_not.result["unexpected_count"], does_not.result["missing_count"]) == (matched, 1)
 
 
 def test_dates_compare_with_iso_text() -> None:

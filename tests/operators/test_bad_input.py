@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from airflow_mlops.core.errors import DatasetNotFound
+from airflow_mlops.core.drift_policy import DriftPolicy
+from airflow_mlops.core.errors import DatasetNotFound, PolicyError
 from airflow_mlops.exceptions import DataValidationFailed, MlflowUnavailable, ScoringFailed, TrainingFailed
 from airflow_mlops.hooks.mlflow import MlflowHook
+from airflow_mlops.operators._monitoring import policy_of
 from airflow_mlops.operators.performance import CheckPerformanceOperator
 from airflow_mlops.operators.scoring import ScoreBatchOperator
 from airflow_mlops.operators.training import TrainModelOperator
@@ -99,3 +101,9 @@ def test_an_mlflow_that_is_not_there_is_retried_and_tells_no_secret(
             run_task(operator)
         assert "s3cret" not in str(failed.value)
     assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_a_policy_whose_keys_are_said_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("alpha: 0.05\nalpha: 0.000001\n")
+    with pytest.raises(PolicyError, match="the policy can't be read: the key 'alpha' is there twice"):
+        policy_of(DriftPolicy, str(tmp_path / "policy.yaml"))
