@@ -23,6 +23,9 @@ from airflow_mlops.engines.streams import BATCH, batch_rows, shared
 _BUFFER = 1 << 23
 """Bytes that are read ahead of all columns together."""
 
+_DICTIONARY = 1 << 16
+"""Bytes of a dictionary of few texts."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _File:
@@ -52,7 +55,6 @@ class ParquetRows:
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = self.threads or min(usable, MOST_THREADS)
         self._open: list[dict[str, Any]] = [{} for _ in range(self.threads)]
-        self._texts = [c.name for c in self.columns if c.type == "string"]
 
     @property
     def count(self) -> int:
@@ -110,7 +112,8 @@ class ParquetRows:
     def _reader(self, file: _File, opened: dict[str, Any]) -> Any:
         if file.path not in opened:
             opened.clear()  # one file at a time
-            options: dict[str, Any] = {"metadata": file.metadata, "read_dictionary": self._texts}
+            texts = [c.name for c in self.columns if c.type == "string" and _few(file, c.name)]
+            options: dict[str, Any] = {"metadata": file.metadata, "read_dictionary": texts}
             if self.filesystem is None:
                 buffer = min(max(_BUFFER // max(len(self.columns), 1), 1 << 14), 1 << 20)
                 opened[file.path] = pq.ParquetFile(file.path, buffer_size=buffer, pre_buffer=False, **options)
@@ -127,6 +130,16 @@ class ParquetRows:
                 f"{self.label}: {path} could not be read ({str(error)[:300]}). Is the file damaged, truncated, or "
                 "still being written? Write it again, or take it out of the dataset"
             ) from error
+
+
+def _few(file: _File, name: str) -> bool:
+    """Whether the texts of a column are few by their dictionaries' size; Arrow would remember all of many."""
+    place = file.places[name]
+    for group in range(file.metadata.num_row_groups):
+        told = file.metadata.row_group(group).column(place)
+        if not told.has_dictionary_page or told.data_page_offset - told.dictionary_page_offset > _DICTIONARY:
+            return False
+    return True
 
 
 def rows(ref: DatasetRef, files: Files, threads: int) -> ParquetRows | None:

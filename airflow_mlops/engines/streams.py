@@ -113,7 +113,19 @@ def held(rows: Rows, columns: Sequence[Column], *, keys: int = 0) -> Rows:
     texts = sum(c.type in ("string", "other") for c in wanted)
     if rows.count * 8 * (len(wanted) + texts) > HELD:
         return rows
-    parts: list[list[Any]] = each(rows, wanted, list, lambda found, batch: found.append(batch))
+    bytes_ = 0
+
+    def add(found: list[Any], batch: Any) -> None:
+        nonlocal bytes_
+        bytes_ += batch.nbytes
+        if bytes_ <= HELD:
+            found.append(batch)
+        else:  # long texts: they are read again
+            found.clear()
+
+    parts: list[list[Any]] = each(rows, wanted, list, add)
+    if bytes_ > HELD:
+        return rows
     return Held(rows, tuple(itertools.chain.from_iterable(parts)), len(parts))
 
 

@@ -65,7 +65,7 @@ print("said", int(next(m["value"]["count"] for m in said if "DriftedColumnsCount
 PEERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "scipy": (LOOP, ()),
     "nannyml": (NANNYML, NEEDS["nannyml"]),
-    "alibi-detect": (ALIBI, (*NEEDS["alibi-detect"], "pyarrow")),
+    "alibi-detect": (ALIBI, (*NEEDS["alibi-detect"], "pyarrow<20")),
     "evidently": (EVIDENTLY, NEEDS["evidently"]),
 }
 """Of each its program and what it needs; nothing: it runs in this environment."""

@@ -262,3 +262,13 @@ def test_a_reference_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     FileEngine().profile(ref, reference=reference, columns=clean)
     assert seen == [len(clean)]
     assert dataclasses.asdict(reference)["rows"] == 3000
+
+
+def test_long_texts_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{i:06}" + "long" * 200 for i in range(3000)]
+    ref = written(tmp_path / "a", pa.table({"x": np.arange(3000.0), "t": texts}), [], group=500)
+    rows = parquet.rows(ref, locate(ref), 2)
+    assert rows is not None and isinstance(streams.held(rows, rows.columns), streams.Held)
+    monkeypatch.setattr(streams, "HELD", 1 << 20)
+    assert streams.held(rows, rows.columns) is rows
+    assert profiling.profile(rows).columns["t"].lengths == (806, 806, 3000 * 806)
