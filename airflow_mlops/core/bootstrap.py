@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_mlops.core.confusion import Statistic, balanced, by_code, f1_weighted, kappa, macro, mcc, of_confusion
-from airflow_mlops.core.metrics import ECE_BINS, Metric, ece_rows, normalised
+from airflow_mlops.core.metric_functions import ECE_BINS, ece_rows, normalised
+from airflow_mlops.core.metrics import Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

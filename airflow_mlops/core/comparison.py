@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_mlops.core.bootstrap import LEVELS, quantiles, rare, replicate, statistic
-from airflow_mlops.core.errors import UnknownName
+from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure, Slice
 from airflow_mlops.core.fairness import fairness_of
 from airflow_mlops.core.intervals import interval_of
-from airflow_mlops.core.metrics import METRICS, Metric, metrics_of
+from airflow_mlops.core.metrics import METRICS, Metric, metrics_of, unusable
 from airflow_mlops.core.outputs import BASELINES, Outputs, Truth, baseline_of
+from airflow_mlops.core.ranking import per_query
 from airflow_mlops.core.results import JSON
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def evaluate(
     explanations: Mapping[str, JSON] | None = None,
     fairness: Sequence[str] = (),
     frozen: Mapping[str, JSON] | None = None,
+    queries: Any = None,
     config: str = "",
 ) -> Evaluation:
     """Figures of all contenders on the same rows, with paired bootstrap evidence. Pure: same arguments, same value.
@@ -60,11 +62,14 @@ def evaluate(
     :param explanations: what it does for the score of a row.
     :param fairness: slices that are groups of people, or of whatever is to be treated alike: their rates are compared.
     :param frozen: where the rows are kept.
+    :param queries: which query each row belongs to, for metrics of rankings, shape ``(n,)``; their resamples draw
+        queries, not rows.
     :param config: digest of what was asked for.
     :raises UnknownName: for a metric or baseline that is not known.
     :raises UsageError: for a metric that means nothing for the task.
     """
     chosen = metrics_of(metrics, task=truth.task)
+    of = _query_numbers(chosen, queries, len(truth.y))
     said = {who: out for who, out in outputs.items() if {"candidate": candidate, "champion": champion}[who].scored}
     further = dict(baselines or {})
     if baseline in further:
@@ -81,13 +86,13 @@ def evaluate(
         candidate=candidate,
         champion=champion,
         baseline=baseline,
-        metrics=_figures(chosen, truth, said, None, replicates, seed),
+        metrics=_figures(chosen, truth, said, None, replicates, seed, of),
         slices=tuple(
             Slice(
                 by=by,
                 value=value,
                 rows=len(rows),
-                metrics=_figures(chosen, truth, said, rows, replicates, seed),
+                metrics=_figures(chosen, truth, said, rows, replicates, seed, of),
                 counts=_counts(truth, said.get("candidate"), rows),
             )
             for by, value, rows in every
@@ -166,6 +171,78 @@ def _text(value: Any) -> str:
 
 
 def _figures(
+    metrics: Sequence[Metric],
+    truth: Truth,
+    said: Mapping[str, Outputs],
+    rows: Array | None,
+    replicates: int,
+    seed: int,
+    queries: Array | None,
+) -> tuple[Figure, ...]:
+    ranked = {m.name: _ranking(m, truth, said, rows, replicates, seed, queries) for m in metrics if m.per_query}
+    others = [m for m in metrics if not m.per_query]
+    plain = {f.metric: f for f in _of_rows(others, truth, said, rows, replicates, seed)} if others else {}
+    return tuple((ranked if m.per_query else plain)[m.name] for m in metrics)
+
+
+def _query_numbers(metrics: Sequence[Metric], queries: Any, n: int) -> Array | None:
+    import pandas as pd
+
+    names = [m.name for m in metrics if m.per_query]
+    if not names:
+        return None
+    if queries is None:
+        raise UsageError(f"{names[0]} is a mean over queries: say which column tells the query (query_column)")
+    numbers, _ = pd.factorize(pd.Series(queries))
+    if len(numbers) != n or (numbers < 0).any():
+        raise UsageError(f"{int((numbers < 0).sum())} of {len(numbers)} rows have no query, {n} were expected to")
+    return numbers
+
+
+def _ranking(
+    metric: Metric,
+    truth: Truth,
+    said: Mapping[str, Outputs],
+    rows: Array | None,
+    replicates: int,
+    seed: int,
+    queries: Array | None,
+) -> Figure:
+    """A metric of rankings: the mean of a figure a query, its resamples those of the queries."""
+    import numpy as np
+
+    assert queries is not None  # _query_numbers refused
+    needs = "labels" if truth.task == "regression" else metric.needs
+    y = truth.y if rows is None else truth.y[rows]
+    of = np.unique(queries if rows is None else queries[rows], return_inverse=True)[1]
+    found: dict[str, Any] = {"metric": metric.name, "direction": metric.direction, "errors": {}, "baselines": {}}
+    statistics: dict[str, Any] = {}
+    count = 0
+    for who, out in said.items():
+        output = out.values.get(needs)
+        if output is None:
+            found["errors"][who] = out.missing.get(needs, f"the model gives no {needs}")
+            continue
+        output = output if rows is None else output[rows]
+        why = unusable(output, "scores")
+        each, why = (output, why) if why else per_query(metric.function, y, output, of)
+        if why:
+            found["errors"][who] = why
+            continue
+        known = each[np.isfinite(each)]
+        if len(known) < len(each):
+            found["errors"]["queries"] = f"{len(each) - len(known)} of {len(each)} queries have no relevant row"
+        into = found if who in ("candidate", "champion", "baseline") else found["baselines"]
+        into[who], count = float(known.mean()), len(known)
+        if replicates and who in ("candidate", "champion"):
+            statistics[who] = lambda counts, known=known: (counts @ known) / counts.sum(axis=1)
+    drawn = replicate(list(statistics.values()), count, replicates=replicates, seed=seed)
+    for who, values in zip(statistics, drawn, strict=True):
+        found[f"{who}_replicates"] = values
+    return _with_evidence(found, metric, replicates)
+
+
+def _of_rows(
     metrics: Sequence[Metric],
     truth: Truth,
     said: Mapping[str, Outputs],

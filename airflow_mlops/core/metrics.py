@@ -26,6 +26,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_mlops.core.errors import UnknownName, UsageError
+from airflow_mlops.core.metric_functions import (
+    brier,
+    ece,
+    from_sklearn,
+    kappa,
+    log_loss,
+    mape,
+    ndcg,
+    r2,
+    roc_auc_ovr,
+)
+from airflow_mlops.core.ranking import list_function
 from airflow_mlops.core.results import finite
 
 if TYPE_CHECKING:
@@ -35,7 +47,6 @@ if TYPE_CHECKING:
 
 NEEDS = ("labels", "scores", "probabilities")
 TASKS = ("binary", "multiclass", "regression")
-ECE_BINS = 15
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +60,7 @@ class Metric:
     :param tasks: the tasks it is defined for, of :data:`TASKS`.
     :param low: the least value it can take.
     :param high: the greatest value it can take.
+    :param per_query: whether it is the mean of a figure a query, see :mod:`.ranking`.
     """
 
     name: str
@@ -58,6 +70,7 @@ class Metric:
     tasks: tuple[str, ...] = TASKS
     low: float = -math.inf
     high: float = math.inf
+    per_query: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
@@ -169,7 +182,7 @@ def metric(
 def metrics_of(values: Iterable[str | Metric], *, task: str = "") -> tuple[Metric, ...]:
     """Metrics from names and metrics, in order, each once.
 
-    :param values: names of the table, or metrics made with :func:`metric`.
+    :param values: names of the table or of a ranking, such as ``ndcg@10``, or metrics made with :func:`metric`.
     :param task: of :data:`TASKS`; empty: any.
     :raises UnknownName: for a name that is not in the table, with the nearest.
     :raises UsageError: for a metric that means nothing for the task, or for no metric at all.
@@ -191,15 +204,26 @@ def metrics_of(values: Iterable[str | Metric], *, task: str = "") -> tuple[Metri
             raise UsageError(f"wrap the function: metric({getattr(value, '__name__', 'f')}, higher_is_better=...)")
         elif str(value) in METRICS:
             one = METRICS[str(value)]
+        elif (ranked := _ranking(str(value))) is not None:
+            one = ranked
         else:
             raise UnknownName("metric", value, METRICS)
         if task and task not in one.tasks:
             raise UsageError(f"metric {one.name!r} is for {' and '.join(one.tasks)}, not for {task}")
-        if found.setdefault(one.name, one) != one:
+        if found.setdefault(one.name, one) != one and not one.per_query:
             raise UsageError(f"two metrics are called {one.name!r}")
     if not found:
         raise UsageError("at least one metric is needed")
     return tuple(found.values())
+
+
+def _ranking(name: str) -> Metric | None:
+    """The metric of a ranking of that name, ``ndcg@10`` say; ``None`` where it is no such name."""
+    function = list_function(name)
+    if function is None:
+        return None
+    of: dict[str, Any] = {"needs": "scores", "tasks": ("binary", "regression"), "low": 0.0, "high": 1.0}
+    return Metric(name=name, function=function, higher_is_better=True, per_query=True, **of)
 
 
 def unusable(output: Array, needs: str) -> str:
@@ -231,127 +255,6 @@ def _sentence(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-class _Undefined(ValueError):
-    """A metric that these rows do not define."""
-
-
-def _sk(name: str, /, *, classes: int = 0, **options: Any) -> Callable[[Any, Any], Any]:
-    """scikit-learn's function of that name, imported when it is called."""
-
-    def function(y: Any, output: Any) -> Any:
-        import numpy as np
-        from sklearn import metrics
-
-        if classes and len(np.unique(y)) < classes:
-            raise _Undefined(f"{name.removesuffix('_score')} is not defined on one class")
-        return getattr(metrics, name)(y, output, **options)
-
-    function.__name__ = name
-    return function
-
-
-def _log_loss(y: Any, output: Any) -> Any:
-    import numpy as np
-    from sklearn import metrics
-
-    labels = np.arange(output.shape[1] if output.ndim == 2 else 2)
-    return metrics.log_loss(y, normalised(output), labels=labels)
-
-
-def normalised(output: Any) -> Any:
-    """Probabilities in double precision that stay within 0 and 1 and add up to 1 in each row."""
-    import numpy as np
-
-    output = np.asarray(output, dtype=float)
-    if output.ndim == 1:
-        return np.clip(output, 0, 1)
-    return output / output.sum(axis=1, keepdims=True)
-
-
-def _roc_auc_ovr(y: Any, output: Any) -> Any:
-    """Mean over the classes of the area under each one against the rest (macro, one-vs-rest).
-
-    A class without rows here has no area, and a mean without it would be of another quantity.
-    """
-    import numpy as np
-    from sklearn import metrics
-
-    present = np.bincount(y, minlength=output.shape[1])
-    if (present == 0).any() or (present == len(y)).any():
-        raise _Undefined("roc_auc_ovr is not defined: a class has no rows")
-    return float(np.mean([metrics.roc_auc_score(y == k, output[:, k]) for k in range(output.shape[1])]))
-
-
-def _ece(y: Any, output: Any) -> float:
-    r"""Expected calibration error: :math:`\sum_b \frac{n_b}{n} |\bar y_b - \bar p_b|` over 15 bins of equal width.
-
-    Binary: of P(positive) against the positives. Multiclass: of the greatest probability against being right.
-    Naeini, Cooper, Hauskrecht: Obtaining Well Calibrated Probabilities Using Bayesian Binning (AAAI 2015).
-    """
-    import numpy as np
-
-    bins, p, right = ece_rows(y, output)
-    gap = np.bincount(bins, weights=right - p, minlength=ECE_BINS)
-    return float(np.abs(gap).sum() / len(y))
-
-
-def ece_rows(y: Any, output: Any) -> tuple[Any, Any, Any]:
-    """Per row: its bin, its confidence, and whether the confident class was the true one."""
-    import numpy as np
-
-    if output.ndim == 2:
-        p, right = output.max(axis=1), (output.argmax(axis=1) == y).astype(float)
-    else:
-        p, right = output.astype(float), np.asarray(y, dtype=float)
-    bins = np.clip((p * ECE_BINS).astype(int), 0, ECE_BINS - 1)
-    return bins, p, right
-
-
-def _mape(y: Any, output: Any) -> float:
-    import numpy as np
-    from sklearn import metrics
-
-    if (np.asarray(y) == 0).any():
-        raise _Undefined("mape is not defined where the truth is zero")
-    return float(metrics.mean_absolute_percentage_error(y, output))
-
-
-def _r2(y: Any, output: Any) -> float:
-    import numpy as np
-    from sklearn import metrics
-
-    if len(y) < 2 or float(np.ptp(y)) == 0.0:
-        raise _Undefined("r2 is not defined where the truth is constant")
-    return float(metrics.r2_score(y, output))
-
-
-def _brier(y: Any, output: Any) -> float:
-    r"""Mean over the rows of :math:`\sum_k (p_k - [y = k])^2`, 0 to 2, for any number of classes: Brier (1950)."""
-    import numpy as np
-
-    return float(((normalised(output) - np.eye(output.shape[1])[y]) ** 2).sum(axis=1).mean())
-
-
-def _kappa(y: Any, output: Any) -> Any:
-    """Agreement beyond chance: Cohen (1960)."""
-    import numpy as np
-    from sklearn import metrics
-
-    if len(np.union1d(y, output)) < 2:
-        raise _Undefined("kappa is not defined on one class")
-    return metrics.cohen_kappa_score(y, output)
-
-
-def _ndcg(y: Any, output: Any) -> Any:
-    """Normalised discounted cumulative gain of all rows as one ranking, ties averaged; Järvelin, Kekäläinen (2002)."""
-    import numpy as np
-    from sklearn import metrics
-
-    if len(y) < 2 or not np.any(y):
-        raise _Undefined("ndcg is not defined: there is nothing to rank first")
-    return metrics.ndcg_score([y], [output])
-
-
 _BINARY, _CLASSES, _NUMBERS = ("binary",), ("binary", "multiclass"), ("regression",)
 
 
@@ -367,34 +270,34 @@ METRICS: Mapping[str, Metric] = {
     name: Metric(name=name, **row)
     for name, row in {
         # ranking the positives first
-        "roc_auc": _up(_sk("roc_auc_score", classes=2), "scores", _BINARY),
-        "average_precision": _up(_sk("average_precision_score", classes=2), "scores", _BINARY),
-        "roc_auc_ovr": _up(_roc_auc_ovr, "probabilities", ("multiclass",)),
-        "ndcg": _up(_ndcg, "scores", _BINARY),
+        "roc_auc": _up(from_sklearn("roc_auc_score", classes=2), "scores", _BINARY),
+        "average_precision": _up(from_sklearn("average_precision_score", classes=2), "scores", _BINARY),
+        "roc_auc_ovr": _up(roc_auc_ovr, "probabilities", ("multiclass",)),
+        "ndcg": _up(ndcg, "scores", _BINARY),
         # probabilities
-        "log_loss": _down(_log_loss, "probabilities", _CLASSES),
-        "brier": _down(_sk("brier_score_loss", pos_label=1), "probabilities", _BINARY, high=1.0),
-        "brier_multiclass": _down(_brier, "probabilities", ("multiclass",), high=2.0),
-        "ece": _down(_ece, "probabilities", _CLASSES, high=1.0),
+        "log_loss": _down(log_loss, "probabilities", _CLASSES),
+        "brier": _down(from_sklearn("brier_score_loss", pos_label=1), "probabilities", _BINARY, high=1.0),
+        "brier_multiclass": _down(brier, "probabilities", ("multiclass",), high=2.0),
+        "ece": _down(ece, "probabilities", _CLASSES, high=1.0),
         # labels
-        "accuracy": _up(_sk("accuracy_score"), "labels", _CLASSES),
-        "balanced_accuracy": _up(_sk("balanced_accuracy_score", classes=2), "labels", _CLASSES),
-        "mcc": _up(_sk("matthews_corrcoef"), "labels", _CLASSES, low=-1.0),
-        "kappa": _up(_kappa, "labels", _CLASSES, low=-1.0),
-        "f1": _up(_sk("f1_score"), "labels", _BINARY),
-        "precision": _up(_sk("precision_score"), "labels", _BINARY),
-        "recall": _up(_sk("recall_score"), "labels", _BINARY),
-        "f1_macro": _up(_sk("f1_score", average="macro"), "labels", ("multiclass",)),
-        "f1_weighted": _up(_sk("f1_score", average="weighted"), "labels", ("multiclass",)),
-        "precision_macro": _up(_sk("precision_score", average="macro"), "labels", ("multiclass",)),
-        "recall_macro": _up(_sk("recall_score", average="macro"), "labels", ("multiclass",)),
+        "accuracy": _up(from_sklearn("accuracy_score"), "labels", _CLASSES),
+        "balanced_accuracy": _up(from_sklearn("balanced_accuracy_score", classes=2), "labels", _CLASSES),
+        "mcc": _up(from_sklearn("matthews_corrcoef"), "labels", _CLASSES, low=-1.0),
+        "kappa": _up(kappa, "labels", _CLASSES, low=-1.0),
+        "f1": _up(from_sklearn("f1_score"), "labels", _BINARY),
+        "precision": _up(from_sklearn("precision_score"), "labels", _BINARY),
+        "recall": _up(from_sklearn("recall_score"), "labels", _BINARY),
+        "f1_macro": _up(from_sklearn("f1_score", average="macro"), "labels", ("multiclass",)),
+        "f1_weighted": _up(from_sklearn("f1_score", average="weighted"), "labels", ("multiclass",)),
+        "precision_macro": _up(from_sklearn("precision_score", average="macro"), "labels", ("multiclass",)),
+        "recall_macro": _up(from_sklearn("recall_score", average="macro"), "labels", ("multiclass",)),
         # numbers
-        "mae": _down(_sk("mean_absolute_error"), "labels", _NUMBERS),
-        "mse": _down(_sk("mean_squared_error"), "labels", _NUMBERS),
-        "rmse": _down(_sk("root_mean_squared_error"), "labels", _NUMBERS),
-        "median_ae": _down(_sk("median_absolute_error"), "labels", _NUMBERS),
-        "mape": _down(_mape, "labels", _NUMBERS),
-        "r2": _up(_r2, "labels", _NUMBERS, low=-math.inf),
+        "mae": _down(from_sklearn("mean_absolute_error"), "labels", _NUMBERS),
+        "mse": _down(from_sklearn("mean_squared_error"), "labels", _NUMBERS),
+        "rmse": _down(from_sklearn("root_mean_squared_error"), "labels", _NUMBERS),
+        "median_ae": _down(from_sklearn("median_absolute_error"), "labels", _NUMBERS),
+        "mape": _down(mape, "labels", _NUMBERS),
+        "r2": _up(r2, "labels", _NUMBERS, low=-math.inf),
     }.items()
 }
 """Every metric that a policy can name. A user's own is made with :func:`metric`."""

@@ -56,6 +56,7 @@ class Plan:
     explain_seconds: float
     fairness: Sequence[str]
     time_column: str
+    query_column: str
     limits: Limits
     batch_rows: int
     keep_bytes: int
@@ -108,7 +109,7 @@ def score(
     """
     from airflow_mlops.engines import engine_for
 
-    held = [plan.target, *(c for s in plan.slices for c in s.columns)]
+    held = [plan.target, *(c for s in plan.slices for c in s.columns), *filter(None, [plan.query_column])]
     needed = [*held, *filter(None, [plan.time_column])]
 
     with tempfile.TemporaryDirectory(prefix="mlops-set-") as folder:
@@ -203,6 +204,7 @@ def _scored(
         explanations=explanations,
         fairness=plan.fairness,
         frozen=frozen,
+        queries=columns[plan.query_column] if plan.query_column else None,
         config=plan.config,
     )
     if own is not None:

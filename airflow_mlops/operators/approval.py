@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import TaskAwaitingInput
 from airflow_mlops.core import approval
 from airflow_mlops.core.approval import Answer, Question
 from airflow_mlops.core.errors import MlopsError, UnknownName, UsageError
+from airflow_mlops.core.gates import PASS
 from airflow_mlops.core.promotion import PromotionRequest
 from airflow_mlops.core.records import Record
 from airflow_mlops.core.results import JSON, Decision, digest
@@ -121,7 +122,7 @@ class ApproveModelOperator(HITLOperator, SkipMixin):
             return self._end(context, approval.by_policy(asked, dag_run=run_of(context)))
         self.subject, self.body = asked.subject, asked.body
         self._show(context, users)
-        if (gate := self._request().gate) is not None and gate.decision == approval.PASS:
+        if (gate := self._request().gate) is not None and gate.decision == PASS:
             # A gate that wants a person says so in its own record; one that passed does not.
             attempt = int(getattr(context["ti"], "try_number", 1) or 1)
             asking = approval.asking(asked, task=_task(context), attempt=attempt, dag_run=run_of(context))

@@ -73,6 +73,8 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
     :param training_data: the rows that the candidate was trained on, for a policy that limits duplicates: a
         reference, its dict, a URI, or the XCom of the training; ``None``: not compared. (templated)
     :param time_column: the column with the time of the rows, for a policy with ``time_order``. (templated)
+    :param query_column: the column that tells the query of a row, for metrics of rankings, such as ``ndcg@10``,
+        ``mrr``, ``map``, ``precision@5``, see :mod:`airflow_mlops.core.ranking`. (templated)
     :param batch_rows: rows that are held at once: a larger set is read once, lies in temporary files, and the models
         are given a part at a time. The figures are the same.
     :param keep_rows_mb: a set of rows that is evaluated the first time is kept with the model's records as Parquet, if
@@ -98,6 +100,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         "positive_label",
         "training_data",
         "time_column",
+        "query_column",
         "mlflow_conn_id",
     )
     ui_color = "#e8e4f5"
@@ -129,6 +132,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         fairness: Sequence[str] = (),
         training_data: Any = None,
         time_column: str = "",
+        query_column: str = "",
         batch_rows: int = 100_000,
         keep_rows_mb: int = 64,
         memory_limit_mb: int = 4096,
@@ -160,6 +164,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         self.fairness = fairness
         self.training_data = training_data.to_dict() if isinstance(training_data, DatasetRef) else training_data
         self.time_column = time_column
+        self.query_column = query_column
         self.batch_rows = batch_rows
         self.keep_rows_mb = keep_rows_mb
         self.memory_limit_mb = memory_limit_mb
@@ -259,6 +264,9 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
         return Evaluation.from_dict({**record.body, "record": {"run_id": record.run_id, "key": key}})
 
     def _check(self) -> None:
+        ranked = [m.name for m in metrics_of(self.metrics) if m.per_query]
+        if ranked and not self.query_column:
+            raise UsageError(f"{ranked[0]} is a mean over queries: say which column tells the query (query_column)")
         if self.explain not in EXPLAIN:
             raise UnknownName("explain", self.explain, EXPLAIN)
         for name, least in (("batch_rows", 1), ("explain_rows", 1), ("keep_rows_mb", 0)):
@@ -288,7 +296,9 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
 
         return digest(
             [
-                m.name if METRICS.get(m.name) is m else [m.name, m.direction, m.needs, describe_trainer(m.function)]
+                m.name
+                if METRICS.get(m.name) is m or m.per_query
+                else [m.name, m.direction, m.needs, describe_trainer(m.function)]
                 for m in metrics
             ],
             self.target,
@@ -301,6 +311,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
             [self.parity_rows, self.importance_rows, self.importance_repeats],
             [training.digest if training else None, self.time_column],
             *([["explain", self.explain, self.explain_rows]] if self.explain != EXPLAIN[0] else []),
+            *([["queries", self.query_column]] if self.query_column else []),
             *([["fairness", _names(self.fairness, "fairness")]] if self.fairness else []),
         )
 
@@ -325,6 +336,7 @@ class EvaluateModelOperator(TellsLineage, BaseOperator):
             explain_seconds=self.explain_seconds,
             fairness=_names(self.fairness, "fairness"),
             time_column=self.time_column,
+            query_column=self.query_column,
             limits=Limits(memory_mb=int(self.memory_limit_mb), seconds=float(self.time_limit_seconds)),
             batch_rows=self.batch_rows,
             keep_bytes=int(self.keep_rows_mb * 1024 * 1024),

@@ -219,6 +219,28 @@ def test_an_explanation_that_takes_too_long_costs_nothing_else(train: Any, holdo
     assert found.candidate.scored and found.importances["features"]
 
 
+def test_a_ranking_is_judged_by_query(train: Any, tmp_path: Path, run_task: Any) -> None:
+    rows = frame(400, 2).assign(session=np.arange(400) // 8)
+    data = write(tmp_path, "sessions", rows)
+    candidate = train()
+    options = {"metrics": ["ndcg@5", "mrr"], "query_column": "session", "batch_rows": 90, "latency_calls": 0}
+    found = Evaluation.from_dict(evaluate(run_task, candidate, data, **options))
+    hook = MlflowHook()
+    scores = hook.load_model(hook.version("flights", candidate["version"])).predict_proba(rows[["x", "z"]])[:, 1]
+    late, ranks = rows["late"].to_numpy(), []
+    for q in range(50):
+        here = slice(8 * q, 8 * q + 8)
+        ranked = late[here][np.argsort(-scores[here])]
+        ranks += [1 / (1 + ranked.argmax())] if ranked.any() else []
+    assert found.figure("mrr").candidate == pytest.approx(np.mean(ranks))
+    low, high = found.figure("mrr").interval()
+    assert low < np.mean(ranks) < high
+    metrics = hook.get_conn().get_run(found.record["run_id"]).data.metrics
+    assert metrics["mrr"] == found.figure("mrr").candidate and metrics["ndcg_5_lower"] > 0
+    with pytest.raises(EvaluationFailed, match="say which column tells the query"):
+        evaluate(run_task, candidate, data, metrics=["mrr"])
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
