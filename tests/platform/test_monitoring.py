@@ -97,29 +97,21 @@ def _again(stack: Stack, lived: dict[tuple[str, str], Any]) -> None:
     tasks = {r["partition_key"]: stack.tasks_of("year", r["dag_run_id"]) for r in ran()}
     failed = [(month, t["task_id"]) for month, found in tasks.items() for t in found if t["state"] != "success"]
     assert failed == [], stack.logs
+
+    def result(run: str, task: str, index: int) -> Any:
+        path = f"/dags/year/dagRuns/{run}/taskInstances/{task}/xcomEntries/return_value"
+        return stack.api("GET", path, map_index=index, deserialize="false", stringify="false")["value"]
+
     again: dict[tuple[str, str], Any] = {}
     for run in ran():
-        path = f"/dags/year/dagRuns/{run['dag_run_id']}/taskInstances"
         for index, name in enumerate(MODELS):
-            for task in ("check", "decide"):
-                entry = stack.api(
-                    "GET",
-                    f"{path}/{task}/xcomEntries/return_value",
-                    map_index=index,
-                    deserialize="false",
-                    stringify="false",
-                )
-                value = entry["value"]
-                if task == "check":
-                    again[name, run["partition_key"]] = value
-                else:
-                    assert value["decision"] == "keep" and value["reasons"][0].startswith("replay: would have said"), (
-                        value
-                    )
+            again[name, run["partition_key"]] = result(run["dag_run_id"], "check", index)
+        decided = result(run["dag_run_id"], "decide", -1)
+        assert decided["decision"] == "keep" and decided["reasons"][0].startswith("replay: would have said"), decided
     assert set(again) == set(lived)
-    for key, result in lived.items():
-        assert verdict(again[key]) == verdict(result), key
-        assert result["drift"] is (key[1] in SHIFTED), key
+    for key, was in lived.items():
+        assert verdict(again[key]) == verdict(was), key
+        assert was["drift"] is (key[1] in SHIFTED), key
     assert stack.runs("train") == [], "a replay of history triggers nothing"
 
 
