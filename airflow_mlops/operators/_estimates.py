@@ -60,10 +60,7 @@ def estimated(
     except (MlopsError, ValueError, TypeError, KeyError) as error:
         log.warning("no estimate for %s: %s", version.label, error)
         return {name: Figure(value=None, why=str(error), estimated=True) for name in wanted}
-    return {
-        name: Figure(value=one["value"], error=one["error"], estimated=True)
-        for name, one in found.items()
-    }
+    return {name: Figure(value=one["value"], error=one["error"], estimated=True) for name, one in found.items()}
 
 
 def _of_classes(rows: pd.DataFrame, calibration: Calibration, wanted: list[str]) -> dict[str, dict[str, Any]]:
