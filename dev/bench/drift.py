@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).parent.parent.parent
 if __name__ == "__main__":
@@ -42,6 +43,7 @@ con.execute(f"SELECT {', '.join(parts)} FROM read_parquet(?)", [PATH]).fetchall(
 CHECK = """
 import json
 from pathlib import Path
+from typing import Any
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.drift import check_drift
 from airflow_mlops.core.profile import Profile
