@@ -43,7 +43,6 @@ con.execute(f"SELECT {', '.join(parts)} FROM read_parquet(?)", [PATH]).fetchall(
 CHECK = """
 import json
 from pathlib import Path
-from typing import Any
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.drift import check_drift
 from airflow_mlops.core.profile import Profile
