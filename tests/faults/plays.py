@@ -120,7 +120,7 @@ class World:
             *runs_of(self.hook, model.name, "rollback", "rolled_back"),
         ]
         assert len(moves) == len(expected) - 1, "one record a move"
-        records = self.hook.history(model.name, kinds=["promotion", "rollback"])
+        records = self.hook.history(model.name, kinds=["promotion", "rollback"], limit=100_000)
         kept = [r for r in records if r.outcome in ("promoted", "rolled_back")]
         bodies: list[Any] = [r.body["evidence"] for r in kept]
         assert sorted((b["replaces"] or "", b["version"]) for b in bodies) == sorted(itertools.pairwise(expected))
