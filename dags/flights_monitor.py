@@ -1,7 +1,8 @@
 """Watch the champion: do the flights still look like those it learned from, and is it still right?
 
 Drift and an estimate of the performance at once; the true performance of the month before, now that its flights have
-arrived. From these, one decision, whose event starts ``flights_train``.
+arrived. From these, one decision, whose event starts ``flights_train``. A new champion is on probation: one that is not
+as good as its gate asked is rolled back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.operators.drift import CheckDriftOperator
 from airflow_mlops.operators.performance import CheckPerformanceOperator
+from airflow_mlops.operators.promotion import RollbackModelOperator
 from airflow_mlops.operators.retraining import DecideRetrainingOperator
+from airflow_mlops.operators.watch import WatchChampionOperator
 from flights.layout import (
     BEFORE,
     CUT,
@@ -31,7 +34,7 @@ from flights.layout import (
     month_param,
     predictions,
 )
-from flights.policies import DRIFT, PERFORMANCE, RETRAIN
+from flights.policies import DRIFT, PERFORMANCE, RETRAIN, WATCH
 
 with DAG(
     "flights_monitor",
@@ -93,4 +96,18 @@ with DAG(
         outlets=[RETRAINING],  # its event is emitted on "retrain" only
         trigger_rule=TriggerRule.NONE_FAILED,  # the first month that is scored has none before it
     )
+    watch = WatchChampionOperator(
+        task_id="watch",
+        model_name=MODEL,
+        policy=WATCH,
+        trigger_rule=TriggerRule.NONE_FAILED,
+    )
+    decided = "{{ ti.xcom_pull('watch')"
+    back = RollbackModelOperator(
+        task_id="roll_back",
+        model_name=MODEL,
+        from_version=decided + ".evidence.version }}",  # a champion that has followed meanwhile is not meant
+        reason=decided + ".reasons | join('; ') }}",
+    )
     [drift, estimated, realised] >> decide
+    [estimated, realised] >> watch >> back

@@ -18,6 +18,7 @@ from airflow_mlops.core.policies import (
     Value,
 )
 from airflow_mlops.core.retraining import RetrainingPolicy
+from airflow_mlops.core.watch import Guard, WatchPolicy
 
 GATE = GatePolicy(
     checks=(
@@ -47,6 +48,12 @@ PERFORMANCE = PerformancePolicy(
     bounds={"roc_auc": {"lower": 0.6, "max_drop": 0.05}},
     minimum_rows=500,
     minimum_coverage=0.9,
+)
+
+WATCH = WatchPolicy(
+    # On probation for two months: once their flights have arrived, a new champion has to be as good as its gate asked.
+    partitions=2,
+    guards=(Guard(kind="performance", metric="realised_roc_auc", lower=0.55),),
 )
 
 RETRAIN = RetrainingPolicy(

@@ -69,6 +69,9 @@ def test_a_quarter_goes_through_every_dag(loop: Loop) -> None:
         assert state == "success", tasks
     # February could only be estimated while it was new; with March's delivery it is known.
     assert (tasks["drift"], tasks["estimated"], tasks["realised"]) == ("success",) * 3
+    # The champion is on probation, and holds: nothing goes back.
+    assert (tasks["watch"], tasks["roll_back"], loop.champion()) == ("success", "skipped", "1")
+    assert {r.outcome for r in loop.records("watch")} == {"extend"}
     bases = [r.body["details"]["basis"] for r in loop.records("performance")]
     assert sorted(bases) == ["estimated", "estimated", "realised"]
 
