@@ -21,7 +21,7 @@ from airflow_mlops.core.evaluation import Evaluation
 from airflow_mlops.core.gates import Fairness, GatePolicy, judge
 from airflow_mlops.exceptions import EvaluationFailed
 from airflow_mlops.hooks.mlflow import MlflowHook
-from airflow_mlops.operators import _evaluating, _frozen
+from airflow_mlops.operators import _child, _evaluating, _frozen
 from airflow_mlops.operators._spool import in_memory, spooled
 from tests.operators.test_evaluation import evaluate, frame, holdout, train, write
 
@@ -203,6 +203,7 @@ def test_an_extra_that_is_not_there_is_said_and_named(
     assert importlib.util.find_spec("shap") and importlib.util.find_spec("fairlearn")
     monkeypatch.setitem(sys.modules, "shap", None)
     monkeypatch.setitem(sys.modules, "fairlearn", None)
+    monkeypatch.setattr(_child, "forkable", lambda: True)  # a new interpreter would find them again
     found = Evaluation.from_dict(evaluate(run_task, train(), holdout, fairness=["carrier"], explain="shap"))
     assert found.explanations["method"] == "permutation" and "airflow-mlops[explain]" in found.explanations["note"]
     assert [f["name"] for f in found.importances["features"]] == ["x", "z"]
