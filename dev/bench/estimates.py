@@ -59,7 +59,7 @@ CARDS = sorted(["prepaid_card", "highstreet_card", "upmarket_card"])
 NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
 """NannyML's names of several classes' metrics, and ours."""
 BOUNDS = {"loans": 0.001, "cars": 0.02, "cards": 0.001}
-"""How far the two may be apart: the third decimal of two classes and the second of three, 2 % of a loss."""
+"""How far the two may be apart: the third decimal of classes, 2 % of a loss."""
 FEATURES = ["car_age", "km_driven", "price_new", "accident_count", "door_count", "fuel", "transmission"]
 
 
