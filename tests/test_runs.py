@@ -1,4 +1,4 @@
-"""``make test`` runs every test file, in one of its two runs."""
+"""``make test`` runs every test file, in one of its runs."""
 
 from __future__ import annotations
 
@@ -26,5 +26,6 @@ def test_a_failure_in_either_run_fails(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=TESTS.parent)
     assert done.returncode == 1, done.stderr
     assert "    bad | " in done.stdout and "   good | " in done.stdout
-    closing = [line for line in done.stdout.splitlines() if line.startswith("1 ")]
-    assert [line[:8] for line in closing] == ["1 failed", "1 passed"]
+    *_, failure, bad, good, seconds = done.stdout.splitlines()
+    assert failure.startswith("FAILED ") and "test_bad.py::test_bad" in failure
+    assert (bad[:13], good[:14], seconds[:7]) == ("bad: 1 failed", "good: 1 passed", "tests: ")
