@@ -14,7 +14,13 @@ import numpy as np
 from airflow_mlops.engines.scratch import Scratch
 
 CELLS = 2048
+_MASK = np.int64(CELLS - 1)
 _SIGN = np.int64(2**63 - 1)
+_WHOLE = 1.5 * 2.0**52
+"""Added to a float below 2**51, it is rounded to a whole number, which is what the lower bits of the sum then say."""
+
+_MANY = 4
+"""One part in so many of the values, beyond which those beside an edge are not looked at one by one."""
 
 
 class Bins:
@@ -43,6 +49,7 @@ class Bins:
                 self._map, self._searched = found, crowded
                 self._edge = np.full(CELLS, np.inf)
                 self._edge[cells] = self.edges
+                self._crossed = np.isfinite(self._edge)
                 self._first = np.searchsorted(cells, np.arange(CELLS), side="left")
             if not crowded:
                 break
@@ -65,15 +72,21 @@ class Bins:
             return np.bincount(np.searchsorted(self.edges, values), minlength=self.size)
         scratch = scratch or Scratch()
         cells = self._map.cells(values, scratch)
-        above = np.greater(values, self._edges_of(cells, scratch), out=scratch.flags("above", len(values)))
-        np.left_shift(cells, 1, out=cells)
-        np.add(cells, above, out=cells)
-        both = np.bincount(cells, minlength=2 * CELLS).reshape(CELLS, 2)
-        # np.add.at is slow only on long arrays; an edge has a bin after it, so that none falls out
-        found = np.zeros(self.size + 1, np.int64)
-        np.add.at(found, self._first, both[:, 0])
-        np.add.at(found, self._first + 1, both[:, 1])
-        return found[: self.size]
+        near = self._crossed.take(cells, out=scratch.flags("above", len(values)), mode="wrap")
+        if np.count_nonzero(near) * _MANY > len(values):
+            np.greater(values, self._edges_of(cells, scratch), out=near)
+            above = cells[near]
+        else:
+            places = np.flatnonzero(near)
+            above = cells.take(places)
+            above = above[values.take(places) > self._edge.take(above)]
+        beyond = np.bincount(above, minlength=CELLS)
+        below = np.bincount(cells, minlength=CELLS) - beyond
+        # sums of floats, but of whole numbers; an edge has a bin after it, so that none falls out
+        found = (
+            np.bincount(self._first, below, self.size) + np.bincount(self._first + 1, beyond, self.size)[: self.size]
+        )
+        return found.astype(np.int64)
 
     def _edges_of(self, cells: Any, scratch: Scratch) -> Any:
         return self._edge.take(cells, out=scratch.floats("edges", len(cells)), mode="wrap")
@@ -100,7 +113,7 @@ class _Map:
         return cls(ends[0], steps, by_bits) if np.isfinite(steps) and np.isfinite(width) else None
 
     def cells(self, values: Any, scratch: Scratch) -> Any:
-        """The cell of each value, 0 to ``CELLS - 1``."""
+        """The cell of each value, 0 to ``CELLS - 1``; they lie where ``scratch`` has its scaled floats."""
         size = len(values)
         scaled = scratch.floats("scaled", size)
         with np.errstate(all="ignore"):
@@ -108,17 +121,14 @@ class _Map:
                 bits = _ordered(values, scratch)
                 np.maximum(bits, self.low, out=bits)
                 np.subtract(bits, self.low, out=bits)
-                np.multiply(bits.view(np.uint64), self.steps, out=scaled)
+                np.multiply(bits.view(np.uint64), self.steps, out=scaled)  # up to 2**63, as a float
             else:
                 np.subtract(values, self.low, out=scaled)
                 np.multiply(scaled, self.steps, out=scaled)
-            np.add(scaled, 1.0, out=scaled)
-            np.clip(scaled, 0.0, CELLS - 1.0, out=scaled)
-        cells = scratch.small("cells", size)
-        np.copyto(cells, scaled, casting="unsafe")
-        wide = scratch.whole("cells", size)
-        np.copyto(wide, cells)
-        return wide
+            np.clip(scaled, -1.0, CELLS - 2.0, out=scaled)
+        np.add(scaled, _WHOLE + 1.0, out=scaled)
+        cells = scaled.view(np.int64)
+        return np.bitwise_and(cells, _MASK, out=cells)
 
 
 def _ordered(values: Any, scratch: Scratch) -> Any:

@@ -23,15 +23,16 @@ _BYTES = 1 << 20
 """Bytes of text that are hashed at a time."""
 
 
-def of_numbers(values: Any, scratch: Scratch | None = None) -> Any:
+def of_numbers(values: Any, scratch: Scratch | None = None, *, finite: bool = False) -> Any:
     """Hashes of floats; the upper bits are the good ones. -0 is 0, and NaN is NaN, whatever its bits.
 
     :param scratch: where they are put, until the next ones.
+    :param finite: that none is NaN is known.
     """
     scratch = scratch or Scratch()
     plain = np.add(values, 0.0, out=scratch.floats("plain", len(values)))
     found = _mixed(plain.view(np.uint64), scratch)
-    if len(values) and np.isnan(values.min()):
+    if not finite and len(values) and np.isnan(values.min()):
         found[np.isnan(values)] = _NAN
     return found
 
@@ -98,6 +99,8 @@ def _mixed(bits: Any, scratch: Scratch) -> Any:
 _CELLS = 8192
 _CELL, _REST = np.uint64(64 - 13), np.uint64(13)
 _NONE = np.uint64(2**64 - 1)
+_LATE = 256 * _CELLS
+"""Values after which few are less than the greatest of what the cells keep."""
 
 
 class Distinct:
@@ -118,13 +121,20 @@ class Distinct:
 
     def __init__(self) -> None:
         self.least = np.full(_CELLS, _NONE, np.uint64)
+        self._added, self._again, self._most = 0, _LATE, _NONE
 
     def add(self, hashes: Any, scratch: Scratch | None = None) -> None:
         """See some values."""
         scratch = scratch or Scratch()
-        cells = np.right_shift(hashes, _CELL, out=scratch.bits("held", len(hashes)))
+        self._added += len(hashes)
         rest = np.left_shift(hashes, _REST, out=scratch.bits("rest", len(hashes)))
+        if self._most < _NONE:  # hardly any is less than what its cell has
+            places = np.flatnonzero(np.less(rest, self._most, out=scratch.flags("less", len(rest))))
+            hashes, rest = hashes.take(places), rest.take(places)
+        cells = np.right_shift(hashes, _CELL, out=scratch.bits("held", len(hashes)))
         np.minimum.at(self.least, cells.view(np.int64), rest)
+        if self._added >= self._again:
+            self._again, self._most = 2 * self._added, self.least.max()
 
     def merge(self, other: Distinct) -> None:
         """See what another has seen."""

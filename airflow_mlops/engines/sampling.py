@@ -105,10 +105,10 @@ def extremes(rows: Rows, columns: Sequence[Column]) -> dict[str, tuple[float, fl
     def add(found: tuple[Scratch, dict[str, tuple[float, float]]], batch: Any) -> None:
         scratch, ends = found
         for column in columns:
-            values, _ = numbers(batch.column(column.name), scratch)
+            values, (least, most) = numbers(batch.column(column.name), scratch)
             if len(values):
                 low, high = ends.get(column.name, (math.inf, -math.inf))
-                ends[column.name] = min(low, float(values.min())), max(high, float(values.max()))
+                ends[column.name] = min(low, float(least)), max(high, float(most))
 
     made: Callable[[], Any] = lambda: (Scratch(), {})  # noqa: E731
     found: dict[str, tuple[float, float]] = {}

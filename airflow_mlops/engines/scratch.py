@@ -27,10 +27,6 @@ class Scratch:
         """Whole numbers of 64 bits, with a sign."""
         return self._array(name, np.int64, size)
 
-    def small(self, name: str, size: int) -> Any:
-        """Whole numbers of 32 bits, with a sign."""
-        return self._array(name, np.int32, size)
-
     def bits(self, name: str, size: int) -> Any:
         """Whole numbers of 64 bits, without a sign."""
         return self._array(name, np.uint64, size)

@@ -22,6 +22,11 @@ from airflow_mlops.engines.profiling import moments, scale
 from airflow_mlops.engines.scratch import Scratch
 
 _ONE = 2.0**52
+_HALF = 2.0**51
+_WHOLE = 1.5 * 2.0**52
+"""Added to a float of at most 2**51, it is rounded to a whole number, which is what the bits of the sum then say."""
+
+_WHOLE_BITS = int(np.float64(_WHOLE).view(np.int64))
 _SPLIT = 1.5 * 2.0**78
 _FEW = 4096
 """Texts that are looked at one by one; for more it is worth to load Arrow's functions."""
@@ -65,8 +70,9 @@ class Tally:
         self.different.merge(other.different)
 
 
-def numbers(array: Any, scratch: Scratch, chosen: Any = None) -> tuple[Any, Any]:
-    """The finite values as floats, dates as seconds since 1970 (UTC); of dates, their microseconds as well.
+def numbers(array: Any, scratch: Scratch, chosen: Any = None) -> tuple[Any, tuple[Any, Any]]:
+    """The finite values as floats, dates as seconds since 1970 (UTC); and the least and the greatest of them, of dates
+    in microseconds; infinite where there is none.
 
     :param chosen: the places that are asked for.
     """
@@ -75,10 +81,18 @@ def numbers(array: Any, scratch: Scratch, chosen: Any = None) -> tuple[Any, Any]
         values, times = values[known], None if times is None else times[known]
     if times is not None:
         endless = np.abs(times) == arrays.ENDLESS
-        return (values[~endless], times[~endless]) if endless.any() else (values, times)
-    if len(values) and not (math.isfinite(values.min()) and math.isfinite(values.max())):
+        if endless.any():
+            values, times = values[~endless], times[~endless]
+        return values, _ends(times)
+    ends = _ends(values)
+    if len(values) and not (math.isfinite(ends[0]) and math.isfinite(ends[1])):
         values = values[np.isfinite(values)]
-    return values, None
+        ends = _ends(values)
+    return values, ends
+
+
+def _ends(values: Any) -> tuple[Any, Any]:
+    return (values.min().item(), values.max().item()) if len(values) else (math.inf, -math.inf)
 
 
 class Numbers(Tally):
@@ -106,6 +120,9 @@ class Numbers(Tally):
         self.said = None if self.date else extremes
         self.center, self.width = scale(*self.said) if self.said else (0.0, 0.0)
         self.first = self.second = 0
+        if self.said and self.width:
+            self._least, most = ((end - self.center) / (self.width / _ONE) for end in self.said)
+            self._sum = _sum_of_half if self._least >= -_HALF - 0.5 and most <= _HALF + 0.5 else _sum
 
     MOST = MAX_BINS
     """Values beside the known ones after which a column is not taken for discrete any more."""
@@ -113,17 +130,16 @@ class Numbers(Tally):
     def add(self, array: Any, scratch: Scratch) -> None:
         """See :class:`Tally`."""
         super().add(array, scratch)
-        values, times = numbers(array, scratch)
+        values, (low, high) = numbers(array, scratch)
         self.nonfinite += len(array) - array.null_count - len(values)
         if not len(values):
             return
-        ends = values if times is None else times
-        self.low, self.high = min(self.low, ends.min().item()), max(self.high, ends.max().item())
+        self.low, self.high = min(self.low, low), max(self.high, high)
         if self.said is not None and not self.said[0] <= self.low <= self.high <= self.said[1]:
             self.width = 0.0  # what was said of the column is not so
         if self.others is None:
             self.counts += self.bins.count(values, scratch)
-            self.different.add(hashing.of_numbers(values, scratch), scratch)
+            self.different.add(hashing.of_numbers(values, scratch, finite=True), scratch)
         else:
             self._add_known(values, scratch)
         if self.width:
@@ -148,14 +164,15 @@ class Numbers(Tally):
     def _add_moments(self, values: Any, scratch: Scratch) -> None:
         """Sums of whole numbers of 2**-52, in two halves, so that a float holds each without a loss."""
         size = len(values)
-        scaled, whole, upper = (scratch.floats(n, size) for n in ("scaled", "fixed", "upper"))
+        scaled, whole = scratch.floats("scaled", size), scratch.floats("fixed", size)
         np.subtract(values, self.center, out=scaled)
-        np.divide(scaled, self.width, out=scaled)
-        np.multiply(scaled, _ONE, out=whole)
-        self.first += _sum(whole, upper)
+        np.divide(scaled, self.width / _ONE, out=scaled)  # a power of two changes nothing else
         np.multiply(scaled, scaled, out=whole)
-        np.multiply(whole, _ONE, out=whole)
-        self.second += _sum(whole, upper)
+        np.multiply(whole, 1 / _ONE, out=whole)
+        self.second += self._sum(whole, scratch)
+        if self._least < -_HALF:
+            np.maximum(scaled, -_HALF, out=scaled)  # it is what they are rounded to
+        self.first += self._sum(scaled, scratch)
 
     def merge(self, other: Self) -> None:
         """See :class:`Tally`."""
@@ -206,13 +223,26 @@ class Numbers(Tally):
         return (None, None) if self.date else moments(self.center, self.width, self.valid, self.first, self.second)
 
 
-def _sum(whole: Any, upper: Any) -> int:
-    """The sum of numbers, each of which is rounded to a whole one below 2**53; nothing is lost."""
-    np.rint(whole, out=whole)
-    np.add(whole, _SPLIT, out=upper)
+def _sum(numbers: Any, scratch: Scratch) -> int:
+    """The sum of floats, each rounded to a whole number below 2**53 (ties to even); nothing is lost."""
+    upper = scratch.floats("upper", len(numbers))
+    np.rint(numbers, out=numbers)
+    np.add(numbers, _SPLIT, out=upper)
     np.subtract(upper, _SPLIT, out=upper)
-    np.subtract(whole, upper, out=whole)
-    return int(np.add.reduce(upper)) + int(np.add.reduce(whole))
+    np.subtract(numbers, upper, out=numbers)
+    return int(np.add.reduce(upper)) + int(np.add.reduce(numbers))
+
+
+def _sum_of_half(numbers: Any, scratch: Scratch) -> int:
+    """The same of floats from -2**51 to 2**51 + 0.5, in fewer steps.
+
+    The bits of the floats, rounded, add up to the sum modulo 2**64; the sum of the floats themselves tells which of
+    those that are alike it is.
+    """
+    about = int(np.add.reduce(numbers))
+    np.add(numbers, _WHOLE, out=numbers)
+    bits = int(np.add.reduce(numbers.view(np.int64))) - len(numbers) * _WHOLE_BITS
+    return about + (bits - about + 2**63) % 2**64 - 2**63
 
 
 def _text(us: int, column: Column) -> str:

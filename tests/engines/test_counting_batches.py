@@ -23,8 +23,10 @@ from airflow_mlops.core.columns import MAX_BINS
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError
 from airflow_mlops.core.profile import Profile
-from airflow_mlops.engines import FileEngine, binning, hashing, parquet, profiling, streams
+from airflow_mlops.engines import FileEngine, binning, hashing, parquet, profiling, streams, tallies
+from airflow_mlops.engines.duck import Column
 from airflow_mlops.engines.locate import locate
+from airflow_mlops.engines.scratch import Scratch
 
 QUICK = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -196,6 +198,59 @@ def test_bins_by_arithmetic_are_bins_by_search(values: np.ndarray, edges: list[f
     bins = binning.Bins(edges)
     assert bins.of(values).tolist() == expected.tolist()
     assert bins.count(values).tolist() == np.bincount(expected, minlength=len(edges) + 1).tolist()
+    # of many values few lie beside an edge
+    many = np.concatenate([values, np.repeat(values[:3], 20 * len(values)), np.linspace(-1e6, 1e6, 500)])
+    found = np.bincount(np.searchsorted(edges, many), minlength=len(edges) + 1)
+    assert bins.count(many).tolist() == found.tolist()
+
+
+HALF = 2.0**51
+
+
+@QUICK
+@given(drawn(float, st.integers(0, 40), elements=st.floats(-HALF, HALF + 0.5)))
+@example(np.array([HALF, HALF + 0.5, -HALF, -HALF + 0.5, 0.5, 1.5, -0.5, -1.5, 2.5, 5e-324, -0.0]))
+@example(np.full(70_000, HALF + 0.5))
+@example(np.full(70_000, -HALF))
+def test_sums_of_rounded_floats_lose_nothing(values: np.ndarray) -> None:
+    whole = sum(round(v) for v in values.tolist())  # ties to even, as everywhere
+    assert tallies._sum(values.copy(), Scratch()) == whole
+    assert tallies._sum_of_half(values.copy(), Scratch()) == whole
+
+
+@QUICK
+@given(
+    drawn(float, st.integers(1, 40), elements=st.floats(-1e150, 1e150)),
+    st.sampled_from([0.0, 1e6, -1e9, 3e15]),
+    st.sampled_from([1.0, 1e-9, 1e9]),
+)
+@example(np.array([5.274, 15.863, 5.274]), 0.0, 1.0)  # the least is half a unit below -2**51
+@example(np.array([55.169, 152.238]), 0.0, 1.0)  # the greatest is half a unit above 2**51
+@example(np.array([1000009.471, 1000013.04, 1000011.0]), 0.0, 1.0)  # the center is far from the middle
+def test_moments_are_the_sums_of_what_is_rounded(values: np.ndarray, shift: float, unit: float) -> None:
+    values = values * unit + shift
+    low, high = float(values.min()), float(values.max())
+    tally = tallies.Numbers(Column("x", "DOUBLE"), [0.0], extremes=(low, high))
+    tally.add(pa.array(values), Scratch())
+    center, width = profiling.scale(low, high)
+    if width:
+        scaled = [(v - center) / width for v in values.tolist()]
+        assert tally.first == sum(round(s * 2.0**52) for s in scaled)
+        assert tally.second == sum(round(s * s * 2.0**52) for s in scaled)
+
+
+def test_hashes_that_are_left_out_would_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 2**64, n, np.uint64) for n in (300_000, 100_000, 1, 0, 500_000)]
+    slow = hashing.Distinct()
+    for part in parts:
+        slow.add(part)
+    monkeypatch.setattr(hashing, "_LATE", 200_000)
+    quick = hashing.Distinct()
+    for part in parts:
+        quick.add(part)
+    assert quick._most < hashing._NONE and slow._most == hashing._NONE
+    assert (quick.least == slow.least).all()
 
 
 @QUICK
