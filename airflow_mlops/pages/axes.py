@@ -13,6 +13,9 @@ from airflow_mlops.core.results import finite
 WIDTH = 640
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 26
 
+LEAST = 1e-290
+"""What is nearer than this is the same on any axis: near the end of floating point there are no round figures."""
+
 
 def drawable(value: Any) -> float | None:
     """A figure that has a place in a picture: known, finite, and not so large that sums of it are neither.
@@ -30,8 +33,9 @@ def scale(low: float, high: float) -> tuple[float, float, list[float]]:
     >>> scale(0.61, 0.74)
     (0.6, 0.75, [0.6, 0.65, 0.7, 0.75])
     """
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        pad = abs(low) * 0.1 or 1.0
+    largest = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * largest, LEAST):
+        pad = largest * 0.1 if largest > 10 * LEAST else 1.0
         low, high = low - pad, high + pad
     raw = (high - low) / 4
     power = 10 ** math.floor(math.log10(raw))

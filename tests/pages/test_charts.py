@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_mlops.pages import charts
@@ -101,6 +101,9 @@ def test_whatever_the_figures_no_coordinate_is_unknown(values, name):
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
+@example(0.0, 5e-324)
+@example(3e-310, 5e-310)
+@example(-2e-290, 3e-290)
 def test_an_axis_holds_what_it_has_to(a, b):
     low, high, ticks = scale(min(a, b), max(a, b))
     slack = 1e-9 * max(abs(a), abs(b), 1)
