@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from airflow_mlops.core.metrics import Metric
+from airflow_mlops.core.metrics import Metric, unusable
 from airflow_mlops.core.outputs import Outputs, Truth
+from airflow_mlops.core.ranking import per_query
 from airflow_mlops.core.results import JSON, finite
 
 if TYPE_CHECKING:
@@ -170,7 +171,13 @@ def parity(whole: Outputs, again: Outputs, places: Sequence[int]) -> dict[str, J
 
 
 def importances(
-    metric: Metric, y: Array, whole: Outputs, without: Mapping[str, Sequence[Outputs]], *, repeats: int
+    metric: Metric,
+    y: Array,
+    whole: Outputs,
+    without: Mapping[str, Sequence[Outputs]],
+    *,
+    repeats: int,
+    queries: Array | None = None,
 ) -> dict[str, JSON]:
     """How much worse the metric is when a column is shuffled: permutation importance.
 
@@ -181,18 +188,19 @@ def importances(
     :param whole: what the model says of them as they are.
     :param without: column -> what it says when that column is shuffled, one a repetition.
     :param repeats: repetitions that were asked for.
+    :param queries: the number of each row's query, for a metric that is a mean over queries.
     :returns: ``{"metric", "rows", "repeats", "features": [{"name", "mean", "std"}]}``, the most important first, or
         the ``error`` why it is not known.
     """
     import numpy as np
 
     found: dict[str, JSON] = {"metric": metric.name, "rows": len(y), "repeats": repeats}
-    base, why = _of(metric, y, whole)
+    base, why = _of(metric, y, whole, queries)
     if base is None:
         return {**found, "features": [], "error": why}
     features = []
     for name, each in without.items():
-        figures = [_of(metric, y, outputs) for outputs in each]
+        figures = [_of(metric, y, outputs, queries) for outputs in each]
         problems = [w for v, w in figures if v is None]
         if problems:
             return {**found, "features": [], "error": f"{name}: {problems[0]}"}
@@ -203,8 +211,18 @@ def importances(
     return {**found, "features": [{"name": n, "mean": m, "std": s} for n, m, s in features]}
 
 
-def _of(metric: Metric, y: Array, outputs: Outputs) -> tuple[float | None, str]:
-    output = outputs.values.get(metric.needs)
+def _of(metric: Metric, y: Array, outputs: Outputs, queries: Array | None) -> tuple[float | None, str]:
+    import numpy as np
+
+    ranks_by_number = metric.per_query and metric.needs not in {*outputs.values, *outputs.missing}  # of a regressor
+    output = outputs.values.get("labels" if ranks_by_number else metric.needs)
     if output is None:
         return None, outputs.missing.get(metric.needs, f"the model gives no {metric.needs}")
-    return metric.figure(y, output)
+    if not metric.per_query:
+        return metric.figure(y, output)
+    if queries is None:
+        return None, f"{metric.name} is a mean over queries, and which query a row belongs to is not known"
+    if why := unusable(output, "scores"):
+        return None, why
+    each, why = per_query(metric.function, y, output, queries)
+    return (None, why) if why else (finite(np.nanmean(each)), "")

@@ -124,8 +124,13 @@ class Asked:
         except ModelError as error:
             self.details["parity"] = {"error": str(error)}
 
-    def importances(self, metric: Metric, said: Outputs, asking: Asking, truth: Truth) -> dict[str, JSON]:
-        """What each column does for it; empty where nothing was shuffled."""
+    def importances(
+        self, metric: Metric, said: Outputs, asking: Asking, truth: Truth, queries: Any = None
+    ) -> dict[str, JSON]:
+        """What each column does for it; empty where nothing was shuffled.
+
+        :param queries: which query each row belongs to; ``None``: not known.
+        """
         from airflow_mlops.core.examination import importances
 
         if self.answer is None or not self.answer.columns:
@@ -139,7 +144,8 @@ class Asked:
             without = {c: [outputs_of(m, few, some) for m in each] for c, each in self.answer.without.items()}
         except ModelError as error:
             return {"metric": metric.name, "features": [], "error": str(error)}
-        return importances(metric, some.y, whole, without, repeats=asking.repeats)
+        numbers = None if queries is None else queries.iloc[at].factorize()[0]
+        return importances(metric, some.y, whole, without, repeats=asking.repeats, queries=numbers)
 
 
 def _part(places: Sequence[int], rows: Rows, truth: Truth) -> tuple[pd.DataFrame, Truth]:

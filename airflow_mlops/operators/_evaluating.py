@@ -22,7 +22,7 @@ from airflow_mlops.core.slicing import SliceBy
 from airflow_mlops.operators import _frozen
 from airflow_mlops.operators._child import Limits
 from airflow_mlops.operators._contenders import Asked, Asking, ask, onto_run
-from airflow_mlops.operators._findings import findings, places, simple_models
+from airflow_mlops.operators._findings import findings, places, places_of_queries, simple_models
 from airflow_mlops.operators._spool import Rows, spooled
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def score(
             frozen = known or _frozen.keep(hook, plan.model_name, data, copy, at=plan.at)
             read = "source" if source is data else "copy"
             told = {**_frozen.told(frozen), "read": read}
-            return _scored(hook, plan, version, champion, data, training, rows, columns, told)
+            queries = columns[plan.query_column][labelled.kept].reset_index(drop=True) if plan.query_column else None
+            return _scored(hook, plan, version, champion, data, training, rows, columns, queries, told)
 
 
 def _scored(
@@ -141,10 +142,15 @@ def _scored(
     training: DatasetRef | None,
     rows: Rows,
     columns: Any,
+    queries: Any,
     frozen: Mapping[str, JSON],
 ) -> tuple[Evaluation, dict[str, str | bytes]]:
     from airflow_mlops.core.comparison import evaluate
 
+    if plan.metrics[0].per_query and queries is not None:
+        shuffled = places_of_queries(queries, plan.importance_rows, plan.seed)
+    else:
+        shuffled = places(len(rows), plan.importance_rows, plan.seed)
     asking = Asking(
         rows=rows,
         target=plan.target,
@@ -152,7 +158,7 @@ def _scored(
         latency_calls=plan.latency_calls,
         limits=plan.limits,
         again=places(len(rows), plan.parity_rows, plan.seed),
-        shuffled=places(len(rows), plan.importance_rows, plan.seed),
+        shuffled=shuffled,
         repeats=plan.importance_repeats,
         seed=plan.seed,
     )
@@ -176,7 +182,7 @@ def _scored(
     explanations: dict[str, JSON] = {}
     if (own := said["candidate"]) is not None:
         candidate.compare(own, asking, truth)
-        importances = candidate.importances(plan.metrics[0], own, asking, truth)
+        importances = candidate.importances(plan.metrics[0], own, asking, truth, queries)
         if plan.explain == "shap":
             explanations = _explained(hook, plan, version, candidate, rows, truth)
     for who, one in asked.items():
@@ -204,7 +210,7 @@ def _scored(
         explanations=explanations,
         fairness=plan.fairness,
         frozen=frozen,
-        queries=columns[plan.query_column] if plan.query_column else None,
+        queries=queries,
         config=plan.config,
     )
     if own is not None:

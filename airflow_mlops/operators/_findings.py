@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import SchemaMismatch
@@ -27,6 +27,25 @@ def places(n: int, most: int, seed: int) -> tuple[int, ...]:
     if n <= most:
         return tuple(range(n))
     return tuple(np.sort(np.random.default_rng(seed).choice(n, most, replace=False)).tolist())
+
+
+def places_of_queries(queries: Any, most: int, seed: int) -> tuple[int, ...]:
+    """The rows of whole queries, drawn with the seed until there are at most so many rows, in order.
+
+    A ranking is of all rows of its query. One query is taken however long it is.
+
+    :param queries: which query each row belongs to; rows without one are left out.
+    """
+    import numpy as np
+    import pandas as pd
+
+    numbers, distinct = pd.factorize(pd.Series(queries))
+    if not most or not len(distinct):
+        return ()
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    ends = np.cumsum(np.bincount(numbers[numbers >= 0])[order])
+    chosen = order[: max(1, int(np.searchsorted(ends, most, side="right")))]
+    return tuple(np.flatnonzero(np.isin(numbers, chosen)).tolist())
 
 
 def simple_models(

@@ -16,9 +16,10 @@ from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.evaluation import Contender, Evaluation
 from airflow_mlops.core.examination import digests_of, importances, parity, single_features
 from airflow_mlops.core.gates import Fairness, GatePolicy, judge
-from airflow_mlops.core.metrics import METRICS
+from airflow_mlops.core.metrics import METRICS, metrics_of
 from airflow_mlops.core.outputs import Outputs, Truth, truth_of
 from airflow_mlops.core.slicing import SliceBy
+from airflow_mlops.operators._findings import places_of_queries
 from airflow_mlops.operators._spool import in_memory
 
 
@@ -111,6 +112,46 @@ def test_importance_is_what_shuffling_loses_whatever_the_direction() -> None:
         assert found["features"][1] == {"name": "b", "mean": 0.0, "std": 0.0}
     unknown = importances(METRICS["roc_auc"], y, says(good), {"a": [Outputs()]}, repeats=1)
     assert unknown["features"] == [] and unknown["error"]
+
+
+def test_the_importance_for_a_ranking_is_of_each_query_and_of_whole_ones() -> None:
+    """Ten lists of five; of every other one the column tells the relevant row. As one list all would begin alike."""
+    queries = np.repeat(np.arange(10), 5)
+    y = np.tile([0, 0, 1, 0, 0], 10)
+    metric = metrics_of(["mrr"])[0]
+
+    def says(scores: np.ndarray) -> Outputs:
+        return Outputs(values={"scores": scores})
+
+    whole = says(y - queries * 10.0)
+    without = {"place": [says(np.where(queries % 2, -y, y) - queries * 10.0)], "nothing": [whole]}
+    found = importances(metric, y, whole, without, repeats=1, queries=queries)
+    assert found["features"] == [
+        {"name": "place", "mean": 0.4, "std": 0.0},  # in half of them from the first place of five to the last
+        {"name": "nothing", "mean": 0.0, "std": 0.0},
+    ]
+    numbers = Outputs(values={"labels": whole.values["scores"]})
+    assert importances(metric, y, numbers, {}, repeats=1, queries=queries).get("error") is None
+    labels = Outputs(values={"labels": y}, missing={"scores": "the model gives no scores"})
+    for outputs, of, said in [
+        (whole, None, "which query a row belongs to is not known"),
+        (labels, queries, "the model gives no scores"),
+        (says(np.full(50, np.nan)), queries, "50 of 50 predictions are NaN"),
+    ]:
+        unknown = importances(metric, y, outputs, {}, repeats=1, queries=of)
+        assert said in str(unknown["error"]) and unknown["features"] == []
+    assert "no query has a relevant row" in str(importances(metric, y * 0, whole, {}, repeats=1, queries=queries))
+
+
+@pytest.mark.parametrize("most", [1, 12, 49, 50, 1000])
+def test_rows_are_drawn_by_whole_queries(most: int) -> None:
+    queries = pd.Series(np.random.default_rng(0).permutation(np.repeat([f"q{i}" for i in range(10)], 5)))
+    queries[queries == "q9"] = None
+    drawn = places_of_queries(queries, most, seed=1)
+    assert list(drawn) == sorted(drawn) and len(drawn) == min(45, max(5, most // 5 * 5))
+    assert (queries[list(drawn)].value_counts() == 5).all()
+    assert drawn == places_of_queries(queries, most, seed=1)
+    assert places_of_queries(queries, 0, seed=1) == places_of_queries(queries[:0], most, seed=1) == ()
 
 
 # ---------------------------------------------------------------- a linear model

@@ -225,6 +225,7 @@ def test_a_ranking_is_judged_by_query(train: Any, tmp_path: Path, run_task: Any)
     data = write(tmp_path, "sessions", rows)
     candidate = train()
     options = {"metrics": ["ndcg@5", "mrr"], "query_column": "session", "batch_rows": 90, "latency_calls": 0}
+    options["importance_rows"] = 165
     found = Evaluation.from_dict(evaluate(run_task, candidate, data, **options))
     hook = MlflowHook()
     scores = hook.load_model(hook.version("flights", candidate["version"])).predict_proba(rows[["x", "z"]])[:, 1]
@@ -238,6 +239,9 @@ def test_a_ranking_is_judged_by_query(train: Any, tmp_path: Path, run_task: Any)
     assert low < np.mean(ranks) < high
     metrics = hook.get_conn().get_run(found.record["run_id"]).data.metrics
     assert metrics["mrr"] == found.figure("mrr").candidate and metrics["ndcg_5_lower"] > 0
+    told = {f["name"]: f["mean"] for f in found.importances["features"]}
+    assert found.importances["rows"] == 160, "whole sessions of 8, no more than were asked for"
+    assert told["x"] > told["z"] > 0
     with pytest.raises(EvaluationFailed, match="say which column tells the query"):
         evaluate(run_task, candidate, data, metrics=["mrr"])
 
