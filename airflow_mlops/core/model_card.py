@@ -19,6 +19,8 @@ MOST = 100
 
 UNKNOWN = "not known"
 
+NOBODY_ASKED = "Nobody was asked: the policy decided."
+
 
 def model_card(
     version: ModelVersion,
@@ -67,6 +69,7 @@ def model_card(
         },
         "metrics": metrics or evidence.get("figures") or [],
         "slices": _slices(evaluation),
+        "fairness": dict(evaluation.fairness) if evaluation else {},
         "checks": _checks(gate),
         "approvals": [
             {
@@ -100,16 +103,31 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     """
     data, training, lineage = _part(card, "data"), _part(card, "training"), _part(card, "lineage")
     lines = [f"# {_cell(card.get('model'))} version {_cell(card.get('version'))}", ""]
+    if not purpose_of(card):
+        lines += ["## Purpose", "", f"{UNKNOWN.capitalize()}: nobody has said it.", ""]
     for heading, text in _part(card, "about").items():
         lines += [f"## {_cell(heading).capitalize()}", "", _cell(text, most=5000), ""]
     lines += ["## Limits", "", *(f"- {_cell(limit, most=1000)}" for limit in card.get("limits") or ()), ""]
     lines += ["## Figures", "", *_figure_lines(card), ""]
     if card.get("slices"):
-        lines += ["| slice | rows | metric | model | champion before |", "|---|---|---|---|---|"]
+        lines += [
+            "## Slices",
+            "",
+            "| slice | rows | metric | model (95 %) | champion before |",
+            "|---|---|---|---|---|",
+        ]
         lines += [
             f"| {_cell(s['by'])} = {_cell(s['value'])} | {_number(s['rows'])} | {_cell(s['metric'])} "
-            f"| {_number(s['candidate'])} | {_number(s['champion'])} |"
+            f"| {_own(s)} | {_number(s['champion'])} |"
             for s in card["slices"]
+        ]
+        lines.append("")
+    if spreads := list(spreads_of(_part(card, "fairness"))):
+        lines += ["## Fairness", "", "| groups by | rate | difference | ratio | each group |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {_cell(by)} | {_cell(rate)} | {_number(spread.get('difference'))} | {_number(spread.get('ratio'))} "
+            f"| {', '.join(f'{_cell(g)} {_number(v)}' for g, v in _part(spread, 'groups').items())} |"
+            for by, rate, spread in spreads
         ]
         lines.append("")
     lines += [
@@ -125,14 +143,24 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         *(f"- {name.replace('_', ' ')}: {_cell(_words(value))}" for name, value in lineage.items()),
         "",
     ]
-    if card.get("approvals"):
-        lines += ["## Approvals", ""]
-        lines += [
-            f"- {_cell(a['decision'])} by {_cell(a['by'])} at {_cell(a['at'] or UNKNOWN)}: {_cell(a['reason'])}"
-            for a in card["approvals"]
-        ]
-        lines.append("")
-    return "\n".join(lines)
+    lines += ["## Approvals", ""]
+    lines += [
+        f"- {_cell(a['decision'])} by {_cell(a['by'])} at {_cell(a['at'] or UNKNOWN)}: {_cell(a['reason'])}"
+        for a in card.get("approvals") or ()
+    ] or [f"- {NOBODY_ASKED}"]
+    return "\n".join([*lines, ""])
+
+
+def purpose_of(card: Mapping[str, Any]) -> str:
+    """What it is for, as the author of the DAG said; empty where nobody did."""
+    return next((str(text).strip() for k, text in _part(card, "about").items() if k.strip().lower() == "purpose"), "")
+
+
+def spreads_of(fairness: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    """Grouping, rate and how it spreads over the groups, of :func:`~airflow_mlops.core.fairness.fairness_of`."""
+    for by, rates in _part(fairness, "by").items():
+        for rate, spread in rates.items() if isinstance(rates, Mapping) else ():
+            yield str(by), str(rate), spread if isinstance(spread, Mapping) else {}
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
@@ -154,7 +182,8 @@ def _slices(evaluation: Evaluation | None) -> list[dict[str, Any]]:
     for part in evaluation.slices if evaluation else ():
         for figure in part.metrics:
             named = {"by": part.by, "value": part.value, "rows": part.rows, "metric": figure.metric}
-            found.append({**named, "candidate": figure.candidate, "champion": figure.champion})
+            interval = {"interval": list(ends) if (ends := figure.interval()) else None}
+            found.append({**named, "candidate": figure.candidate, **interval, "champion": figure.champion})
     return found[:MOST]
 
 
@@ -168,7 +197,7 @@ def _checks(gate: Decision | None) -> list[dict[str, Any]]:
 
 def _limits(card: Mapping[str, Any], gate: Decision | None, training: Record | None) -> list[str]:
     """What is known not to be known, from the records themselves."""
-    limits = []
+    limits = [] if purpose_of(card) else ["What it is for, and what not, nobody has said."]
     until = card["data"]["trained_until"]
     limits.append(
         f"It has seen data until {until}; what changed since is not in it."
@@ -195,6 +224,16 @@ def _limits(card: Mapping[str, Any], gate: Decision | None, training: Record | N
         limits.append(f"{unlabelled:.0f} rows of its training data had no label and were left out.")
     if not card["slices"]:
         limits.append("It was not judged by group: figures of parts of the data can be worse than of the whole.")
+    if not _part(card["fairness"], "by"):
+        limits.append("Whether groups are treated alike was not looked at.")
+    if note := card["fairness"].get("note"):
+        limits.append(str(note))
+    for by, rate, spread in spreads_of(card["fairness"]):
+        lacking = [str(g) for g, share in _part(spread, "groups").items() if finite(share) is None]
+        if lacking:
+            limits.append(
+                f"{rate} by {by} is not known of {', '.join(lacking[:5])}: there are no rows to be a share of."
+            )
     thin = (str(Status.INSUFFICIENT), str(Status.ERROR))
     limits += [f"{c['name']} {c['subject']}: {c['message']}".strip() for c in card["checks"] if c["status"] in thin]
     if gate is not None and _part(gate.evidence, "champion").get("state") == "missing":
@@ -210,12 +249,14 @@ def _figure_lines(card: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _figure_line(figure: Mapping[str, Any]) -> str:
-    own = _number(figure.get("candidate"))
-    interval = figure.get("interval")
-    if interval:
-        own += f" ({_number(interval[0])} to {_number(interval[1])})"
     others = f"{_number(figure.get('champion'))} | {_number(figure.get('baseline'))}"
-    return f"| {_cell(figure.get('metric'))} | {_cell(figure.get('direction'))} | {own} | {others} |"
+    return f"| {_cell(figure.get('metric'))} | {_cell(figure.get('direction'))} | {_own(figure)} | {others} |"
+
+
+def _own(figure: Mapping[str, Any]) -> str:
+    interval = figure.get("interval")
+    ends = f" ({_number(interval[0])} to {_number(interval[1])})" if interval else ""
+    return _number(figure.get("candidate")) + ends
 
 
 def _data(value: Any) -> dict[str, Any] | None:

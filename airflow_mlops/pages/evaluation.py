@@ -59,11 +59,12 @@ def evaluation_page(evaluation: Mapping[str, Any], *, frame: Frame = PLAIN) -> s
         ],
         figures=evaluated(evaluation),
         charts=[c for name, c in charts_of(evaluation).items() if name != "intervals"],
-        fairness=_fairness(fairness),
+        fairness=fairness_rows(fairness),
         slices=[
             {
                 **{k: s.get(k) for k in ("by", "value", "rows")},
                 **{k: f.get(k) for k in ("metric", "candidate", "champion")},
+                "interval": interval_of(f),
             }
             for s in listed(evaluation, "slices")
             if isinstance(s, Mapping)
@@ -73,7 +74,8 @@ def evaluation_page(evaluation: Mapping[str, Any], *, frame: Frame = PLAIN) -> s
     )
 
 
-def _fairness(fairness: Mapping[str, Any]) -> list[dict[str, Any]]:
+def fairness_rows(fairness: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rates by group of an evaluation as the rows of a table."""
     rows = []
     for by, rates in part(fairness, "by").items():
         for rate, spread in rates.items() if isinstance(rates, Mapping) else ():
@@ -109,6 +111,18 @@ def evaluated(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
         )
     return rows
+
+
+def interval_of(figure: Mapping[str, Any]) -> list[float] | None:
+    """The 95 % interval of a figure as a dict; ``None`` where none is known."""
+    from airflow_mlops.core.errors import MlopsError
+    from airflow_mlops.core.evaluation import Figure
+
+    try:
+        ends = Figure(**figure).interval()
+    except (TypeError, MlopsError):  # written by another release
+        return None
+    return list(ends) if ends else None
 
 
 def figure_row(value: Mapping[str, Any]) -> dict[str, Any]:

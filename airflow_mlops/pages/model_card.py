@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_mlops.core.model_card import NOBODY_ASKED, purpose_of
 from airflow_mlops.pages import words
-from airflow_mlops.pages.evaluation import evaluated
+from airflow_mlops.pages.evaluation import evaluated, fairness_rows
 from airflow_mlops.pages.layout import PLAIN, Frame, render
 from airflow_mlops.pages.parts import listed, part, place
 
@@ -32,7 +33,10 @@ def model_card_page(card: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:
         about=[(str(k).capitalize(), str(v)) for k, v in part(card, "about").items()],
         limits=[str(limit) for limit in listed(card, "limits")],
         figures=evaluated(card),
+        purpose=purpose_of(card),
         slices=[s for s in listed(card, "slices") if isinstance(s, Mapping)],
+        fairness=fairness_rows(part(card, "fairness")),
+        nobody_asked=NOBODY_ASKED,
         approvals=[a for a in listed(card, "approvals") if isinstance(a, Mapping)],
         facts=[
             ("Trained on", words.name(place(part(data, "trained_on")))),

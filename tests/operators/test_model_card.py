@@ -44,6 +44,7 @@ def judged(hook: MlflowHook, run_task: TaskRunner) -> dict[str, Any]:
         champion=Contender(state="missing"),
         metrics=(figure,),
         slices=(Slice(by="carrier", value="HA", rows=12, metrics=(figure,)),),
+        fairness={"by": {"carrier": {"selection_rate": {"groups": {"AA": 0.25, "UA": 0.2}, "ratio": 0.8}}}},
         rows=1000,
         data={"uri": "holdout.parquet", "digest": "e" * 32},
     )
@@ -68,13 +69,14 @@ def test_a_promotion_leaves_a_card_with_the_version(hook: MlflowHook, run_task: 
     assert card["about"] == {"purpose": "Which flights will be late."}
     assert card["data"]["trained_on"]["digest"] == "a" * 32
     assert card["training"]["code_version"] == "c0de"
-    assert card["slices"] == [
-        {"by": "carrier", "value": "HA", "rows": 12, "metric": "roc_auc", "candidate": 0.7, "champion": None}
-    ]
+    (part,) = card["slices"]
+    assert (part["by"], part["value"], part["rows"], part["metric"]) == ("carrier", "HA", 12, "roc_auc")
+    assert (part["candidate"], part["interval"], part["champion"]) == (0.7, None, None)
+    assert card["fairness"]["by"]["carrier"]["selection_rate"]["ratio"] == 0.8
     assert version.tag("card") == card["lineage"]["promotion"]
     page = hook.read_text(version.run_id, "model_card/card.html") or ""
     text = hook.read_text(version.run_id, "model_card/card.md") or ""
-    for shown in ("Which flights will be late.", "without a champion", "2013-05.parquet", "roc"):
+    for shown in ("Which flights will be late.", "without a champion", "2013-05.parquet", "roc", "AA 0.25, UA 0.2"):
         assert shown in page and shown in text, shown
 
 
