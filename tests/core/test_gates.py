@@ -202,31 +202,6 @@ def test_the_evidence_is_what_a_promotion_needs() -> None:
     assert missing.evidence["on_missing_champion"] == "value_only"
 
 
-def test_mlflows_own_thresholds() -> None:
-    from mlflow.models import MetricThreshold
-
-    thresholds = {
-        "roc_auc": MetricThreshold(threshold=0.6, min_absolute_change=0.01, greater_is_better=True),
-        "root_mean_squared_error": MetricThreshold(min_relative_change=0.1, greater_is_better=False),
-    }
-    asked = (
-        Value("roc_auc", lower=0.6, better="higher"),
-        BeatsChampion("roc_auc", min_absolute=0.01, better="higher"),
-        BeatsChampion("rmse", min_relative=0.1, better="lower"),
-    )
-    assert GatePolicy.of(thresholds).checks == GatePolicy(checks=[thresholds]).checks == asked
-    assert GatePolicy(checks=[Size(max_bytes=1), thresholds]).checks == (Size(max_bytes=1), *asked)
-    policy = GatePolicy.of({"roc_auc": thresholds["roc_auc"]})
-    for given, decision in [
-        ({"candidate": 0.72, "champion": 0.7}, "pass"),
-        ({"candidate": 0.705, "champion": 0.7}, "reject"),
-        ({"candidate": math.nan, "champion": 0.7}, "reject"),  # MLflow itself lets this through
-    ]:
-        assert judge(evaluation_of(given), policy).decision == decision
-    with pytest.raises(PolicyError, match="higher is better: the MetricThreshold says lower"):
-        GatePolicy.of({"roc_auc": MetricThreshold(threshold=0.6, greater_is_better=False)})
-
-
 def test_a_policy_is_read_without_mlflow() -> None:
     code = "import sys, airflow_mlops.core.gates; sys.exit('mlflow' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

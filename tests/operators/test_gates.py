@@ -235,15 +235,35 @@ def test_mlflow_that_does_not_answer_is_retryable(run_task: Any, monkeypatch: py
     assert not isinstance(failed.value, AirflowFailException)
 
 
-def test_the_dag_is_the_same_at_every_parse() -> None:
-    """A policy with a function in it must not serialize with the function's address."""
+def test_thresholds_of_mlflow_are_a_policy(version: ModelVersion, run_task: Any) -> None:
+    from mlflow.models import MetricThreshold
+
+    policy = {"roc_auc": MetricThreshold(threshold=0.65, min_absolute_change=0.01, greater_is_better=True)}
+    result = run_task(gate(evaluation(), policy))
+    assert result["decision"] == "pass"
+    assert result["evidence"]["policy"]["checks"] == [
+        {"value": {"metric": "roc_auc", "lower": 0.65, "better": "higher"}},
+        {"beats_champion": {"metric": "roc_auc", "min_absolute": 0.01, "better": "higher"}},
+    ]
+    with pytest.raises(GateRejected, match=r"improvement 0\.005 is below 0\.01"):
+        run_task(gate(evaluation(candidate=0.705), policy))
+
+
+@pytest.mark.parametrize("thresholds", [False, True])
+def test_the_dag_is_the_same_at_every_parse(thresholds: bool) -> None:
+    """A policy with a function in it, or MLflow's objects, must not serialize with an address."""
 
     def parse() -> str:
+        from mlflow.models import MetricThreshold
+
         def fair(evaluation: Evaluation) -> bool:
             return evaluation.rows > 1
 
+        asked: Any = dataclasses.replace(POLICY, checks=[*POLICY.checks, fair])
+        if thresholds:
+            asked = {"roc_auc": MetricThreshold(threshold=0.65, greater_is_better=True)}
         with DAG("parsed", schedule=None) as dag:
-            gate(evaluation(), dataclasses.replace(POLICY, checks=[*POLICY.checks, fair]))
+            gate(evaluation(), asked)
         return str(DagSerialization.to_dict(dag))
 
     assert parse() == parse()
