@@ -168,7 +168,7 @@ def version_of(value: Any, aliases: Mapping[str, str] | None = None) -> ModelVer
         version=number,
         run_id=value.run_id or "",
         source=value.source or "",
-        status=str(value.status or "READY"),
+        status=str(value.status or ""),
         aliases=tuple(sorted(own or (a for a, v in (aliases or {}).items() if v == number))),
         tags=value.tags or {},
         created_at=int(value.creation_timestamp or 0),

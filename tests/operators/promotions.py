@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from airflow_mlops.core.records import Record
@@ -22,6 +25,13 @@ def make_version(hook: Any, model: str, *, until: str = "2013-05", digest: str =
     tags = {"model_digest": digest or f"digest-of-{number}", "data_until": until}
     hook.tag_version(model, number, {k: v for k, v in tags.items() if v})
     return number
+
+
+def set_status(folder: Path, model: str, version: str, status: str | None) -> None:
+    """What MLflow says of a version, in its database: stores that copy files say PENDING_REGISTRATION meanwhile."""
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        where = "update model_versions set status = ? where name = ? and version = ?"
+        assert database.execute(where, (status, model, int(version))).rowcount == 1
 
 
 def make_gate(

@@ -19,7 +19,7 @@ from airflow_mlops.operators.gates import GateOperator
 from airflow_mlops.operators.promotion import PromoteModelOperator
 from airflow_mlops.pages.cards import card_of, entry_of
 from tests.kit.tasks import TaskRunner
-from tests.operators.promotions import aliases, make_version
+from tests.operators.promotions import aliases, make_version, set_status
 
 MODEL = "late"
 ASKS = {"checks": [{"value": {"metric": "roc_auc", "lower": 0.6}}], "on_missing_champion": "require_approval"}
@@ -188,13 +188,18 @@ def test_an_answer_without_a_pin_counts_for_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "code"), [("files", "digest_differs"), ("pin", "pinned"), ("gone", "version_deleted")]
+    ("spoil", "code"),
+    [("files", "digest_differs"), ("pin", "pinned"), ("gone", "version_deleted"), ("unready", "not_ready")],
 )
-def test_a_version_that_changed_behind_the_form_is_refused(world: World, spoil: str, code: str) -> None:
+def test_a_version_that_changed_behind_the_form_is_refused(
+    world: World, mlflow_local: Path, spoil: str, code: str
+) -> None:
     gate = world.judged()
     waiting = world.ask(gate)
     if spoil == "gone":
         world.hook.get_conn().delete_model_version(MODEL, "1")
+    elif spoil == "unready":
+        set_status(mlflow_local, MODEL, "1", "PENDING_REGISTRATION")
     else:
         world.hook.tag_version(MODEL, "1", {"model_digest": "other"} if spoil == "files" else {"pinned": "bad"})
     with pytest.raises(ApprovalRefused, match=code):

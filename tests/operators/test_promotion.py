@@ -20,7 +20,7 @@ from airflow_mlops.exceptions import MlflowUnavailable, PromotionRefused
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.promotion import PromoteModelOperator, RollbackModelOperator
 from tests.kit.tasks import START, TaskRunner
-from tests.operators.promotions import aliases, make_gate, make_version, runs_of, task_process
+from tests.operators.promotions import aliases, make_gate, make_version, runs_of, set_status, task_process
 
 NUMBER = itertools.count()
 
@@ -183,15 +183,18 @@ def test_the_outlets_of_the_author_stay(model: str) -> None:
         ("digest", "digest_differs"),
         ("deleted", "version_deleted"),
         ("pinned", "pinned"),
+        ("PENDING_REGISTRATION", "not_ready"),
+        ("FAILED_REGISTRATION", "not_ready"),
+        (None, "not_ready"),
         ("moved", "champion_moved"),
         ("older", "older_data"),
         ("unknown age", "older_data"),
     ],
 )
 def test_a_refusal_is_published_recorded_and_changes_nothing(
-    hook: MlflowHook, model: str, run_task: TaskRunner, spoil: str, code: str
+    hook: MlflowHook, mlflow_local: Path, model: str, run_task: TaskRunner, spoil: str | None, code: str
 ) -> None:
-    old = with_champion(hook, model, until={"older": "2014", "unknown age": ""}.get(spoil, "2013-04"))
+    old = with_champion(hook, model, until={"older": "2014", "unknown age": ""}.get(str(spoil), "2013-04"))
     new = make_version(hook, model)
     verdict = spoil if spoil in ("reject", "require_approval") else "pass"
     gate: Any = make_gate(hook, model, new, old, verdict, digest="other" if spoil == "digest" else "")
@@ -206,6 +209,8 @@ def test_a_refusal_is_published_recorded_and_changes_nothing(
         hook.get_conn().delete_model_version(model, new)
     elif spoil == "pinned":
         hook.tag_version(model, new, {"pinned": "AUC fell"})
+    elif code == "not_ready":
+        set_status(mlflow_local, model, new, spoil)
     elif spoil == "moved":
         old = with_champion(hook, model)
     with pytest.raises(PromotionRefused, match=code) as error:
@@ -269,6 +274,16 @@ def test_a_rollback_to_nowhere_is_refused(
     assert aliases(hook, model) == {"champion": only}
     found = hook.version(model, only)
     assert found is not None and not found.tag("pinned")
+
+
+def test_a_rollback_to_a_version_that_is_not_ready_is_refused(
+    hook: MlflowHook, mlflow_local: Path, model: str, run_task: TaskRunner
+) -> None:
+    first, second = with_champion(hook, model), with_champion(hook, model)
+    set_status(mlflow_local, model, first, "FAILED_REGISTRATION")
+    with pytest.raises(PromotionRefused, match=f"{model}/{first} is FAILED_REGISTRATION"):
+        run_task(RollbackModelOperator(task_id="back", model_name=model, reason="why", to_version=first))
+    assert aliases(hook, model) == {"champion": second}
 
 
 def test_a_rollback_of_a_model_without_a_champion_is_refused(

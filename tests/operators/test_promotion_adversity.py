@@ -17,7 +17,7 @@ from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.promotion import PromoteModelOperator, RollbackModelOperator
 from airflow_mlops.operators.registry import RecordAliasMovesOperator
 from tests.kit.tasks import TaskRunner
-from tests.operators.promotions import aliases, make_gate, make_version, runs_of
+from tests.operators.promotions import aliases, make_gate, make_version, runs_of, set_status
 
 MODEL = "churn"
 
@@ -192,9 +192,9 @@ def test_a_champion_whose_training_run_is_deleted_is_succeeded_once(hook: Mlflow
 
 
 @pytest.mark.parametrize("step", ["intent", "claim"])
-@pytest.mark.parametrize("what", ["deleted", "pinned", "other files"])
+@pytest.mark.parametrize("what", ["deleted", "pinned", "other files", "unready"])
 def test_a_version_that_changes_while_it_is_promoted_is_given_up_and_the_next_one_goes_on(
-    hook: MlflowHook, run_task: TaskRunner, step: str, what: str
+    hook: MlflowHook, mlflow_local: Path, run_task: TaskRunner, step: str, what: str
 ) -> None:
     first, second, gate = judged(hook, run_task)
 
@@ -205,11 +205,13 @@ def test_a_version_that_changes_while_it_is_promoted_is_given_up_and_the_next_on
             hook.get_conn().delete_model_version(MODEL, second)
         elif what == "pinned":
             hook.tag_version(MODEL, second, {"pinned": "leaks the label"})
+        elif what == "unready":
+            set_status(mlflow_local, MODEL, second, "FAILED_REGISTRATION")
         else:
             hook.tag_version(MODEL, second, {"model_digest": "other"})
 
     outcome = promote(MlflowHook(), PromotionRequest.of(MODEL, gate), step=change)
-    codes = {"deleted": "version_deleted", "pinned": "pinned", "other files": "digest_differs"}
+    codes = {"deleted": "version_deleted", "pinned": "pinned", "other files": "digest_differs", "unready": "not_ready"}
     assert outcome.refused and outcome.refusals[0].code in (codes[what], "champion_moved")
     assert aliases(hook, MODEL) == {"champion": first}
     third = make_version(hook, MODEL)
