@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 
 from airflow_mlops.core.approval import FIELD
-from dev.client import StackError
+from dev.client import Client, StackError
 from dev.stack import Stack
 
 DAGS = Path(__file__).parent / "approval"
-ENV = {"AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1", "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1"}
+ENV = {
+    "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,grace:op",
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for name in [n for n in os.environ if n.startswith(("AIRFLOW_", "MLFLOW_"))]:
             patch.delenv(name)  # the tests' own Airflow is not this one
         with Stack(tmp_path_factory.mktemp("approval"), DAGS, ENV) as running:
-            running.wait_dags("approve_mine", "approve_others")
+            running.wait_dags("approve_mine", "approve_others", "approve_both")
             yield running
 
 
@@ -33,18 +38,17 @@ class Run:
         self.stack = stack
         self.dag = dag
         self.id = str(stack.trigger(dag, conf={"model": model})["dag_run_id"])
-        self.path = f"/dags/{dag}/dagRuns/{self.id}/taskInstances/approve/-1/hitlDetails"
 
     def states(self) -> dict[str, Any]:
         return {t["task_id"]: t["state"] for t in self.stack.tasks_of(self.dag, self.id)}
 
-    def waiting(self) -> dict[str, Any]:
+    def waiting(self, task: str = "approve") -> dict[str, Any]:
         """The form, once it is shown and the worker that wrote it is gone.
 
         Airflow 3.3.2 fails a task that is answered before: it takes the end of that worker for the task's.
         """
-        assert self.stack.until(lambda: self.states().get("approve") == "awaiting_input", 60), self.states()
-        form = self.form()
+        assert self.stack.until(lambda: self.states().get(task) == "awaiting_input", 60), self.states()
+        form = self.form(task)
         parked = (form["task_instance"]["id"], "TaskInstance Finished", "state=awaiting_input")
         log = self.stack.logs / "scheduler.log"
 
@@ -54,13 +58,16 @@ class Run:
         assert self.stack.until(gone, 60), log
         return form
 
-    def form(self) -> dict[str, Any]:
-        form: dict[str, Any] = self.stack.api("GET", self.path)
+    def path(self, task: str) -> str:
+        return f"/dags/{self.dag}/dagRuns/{self.id}/taskInstances/{task}/-1/hitlDetails"
+
+    def form(self, task: str = "approve") -> dict[str, Any]:
+        form: dict[str, Any] = self.stack.api("GET", self.path(task))
         return form
 
-    def answer(self, option: str, reason: str = "") -> None:
+    def answer(self, option: str, reason: str = "", task: str = "approve", who: Client | None = None) -> None:
         body = {"chosen_options": [option], "params_input": {FIELD: reason}}
-        self.stack.patiently(lambda: self.stack.api("PATCH", self.path, body))
+        self.stack.patiently(lambda: (who or self.stack).api("PATCH", self.path(task), body))
 
     def clear(self, *tasks: str) -> None:
         """As a person does in the UI."""
@@ -80,6 +87,9 @@ def test_approvals_under_a_real_scheduler(stack: Stack) -> None:
     names = ("yes", "no", "cleared", "older")
     runs = {name: Run(stack, "approve_mine", f"late {name}") for name in names}
     others = Run(stack, "approve_others", "late others")
+    two, twice = (Run(stack, "approve_both", f"late {name}") for name in ("two", "twice"))
+    passwords = json.loads((stack.home / "simple_auth_manager_passwords.json.generated").read_text())
+    grace = Client(stack.url, "grace", passwords["grace"])
 
     yes = runs["yes"].waiting()
     assert yes["subject"] == "Approve late yes version 1?"
@@ -101,6 +111,11 @@ def test_approvals_under_a_real_scheduler(stack: Stack) -> None:
     others.waiting()
     with pytest.raises(StackError, match=r"403.*not a respondent"):
         others.answer("Approve")
+
+    for run, second in ((two, grace), (twice, None)):
+        for task, who in (("approve", None), ("second", second)):
+            run.waiting(task)
+            run.answer("Approve", task=task, who=who)
 
     assert runs["yes"].ended() == "success"
     decision = runs["yes"].result()
@@ -125,6 +140,14 @@ def test_approvals_under_a_real_scheduler(stack: Stack) -> None:
     decision = others.result()
     assert (decision["decision"], decision["decided_by"]) == ("rejected", "timeout")
     assert others.states()["promote"] == "skipped"
+
+    assert two.ended() == "success"
+    assert [two.result(task)["decided_by"] for task in ("approve", "second")] == ["admin", "grace"]
+    assert (two.result("promote")["decision"], two.result("promote")["decided_by"]) == ("promoted", "admin and grace")
+
+    assert twice.ended() == "failed"
+    refused = twice.result("promote")
+    assert refused["decision"] == "refused" and "admin has approved twice; 2 people have to" in refused["reasons"][0]
 
 
 def _or_nothing(read: Any) -> dict[str, Any]:

@@ -42,3 +42,14 @@ for name, waits in WAITS.items():
             task_id="promote", model_name="{{ params.model }}", gate=gate.output, approval=approve.output
         )
     globals()[name] = dag
+
+
+with DAG("approve_both", schedule=None, params={"model": Param("late", type="string")}) as both:
+    gate = GateOperator(task_id="gate", evaluation=evaluate(), policy=POLICY, unrecorded="accept")
+    approvals = [
+        ApproveModelOperator(task_id=name, model_name="{{ params.model }}", gate=gate.output)
+        for name in ("approve", "second")
+    ]
+    PromoteModelOperator(
+        task_id="promote", model_name="{{ params.model }}", gate=gate.output, approval=[a.output for a in approvals]
+    )
