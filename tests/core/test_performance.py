@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+from sklearn.isotonic import IsotonicRegression
 
 from airflow_mlops.core.errors import LabelError, PolicyError, UnknownName, UsageError
 from airflow_mlops.core.estimation import ESTIMATED, calibration_of, estimate, scores_of
@@ -280,12 +281,39 @@ def test_scores_that_are_no_probabilities_are_calibrated_first() -> None:
     assert found["brier"]["value"] == pytest.approx(sk.brier_score_loss(truth, q**3), abs=0.01)
 
 
-def test_a_model_that_is_calibrated_already_is_left_as_it_is() -> None:
-    p, y = batch(300, seed=5)
+def boastful(rows: int, seed: int, boast: float) -> tuple[Any, Any, Any]:
+    """Scores of a model whose log-odds are ``boast`` times what is true, labels, and the true probabilities."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(0, 1.5, rows)
+    true, said = (1 / (1 + np.exp(-by * odds)) for by in (1.0, boast))
+    return said, (rng.random(rows) < true).astype(int), true
+
+
+@pytest.mark.parametrize("boast", [0.7, 1.0, 1.4])
+def test_a_model_that_is_too_sure_of_itself_or_not_sure_enough_is_not_believed(boast: float) -> None:
+    """What the map scatters from score to score cancels in a figure; what a model boasts, 0.05 here, does not."""
+    p, _, true = boastful(50_000, 99, boast)
+    truth = np.where(p >= 0.5, true, 1 - true).mean()
+    off = []
+    for seed in range(8):
+        kept = calibration_of(*boastful(1500, seed, boast)[:2])
+        off.append(estimate(p, kept, ["accuracy"])["accuracy"]["value"] - truth)
+    assert np.abs(off).mean() < 0.015
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 6]))
+def test_the_map_is_the_isotonic_regression_whatever_the_order_of_the_rows(seed: int, decimals: int) -> None:
+    p, y, _ = boastful(400, seed, 2.0)
+    p = p.round(decimals)
     kept = calibration_of(p, y)
-    if kept["calibrated"] is False:
-        assert kept["map"] == [[0.0, 1.0], [0.0, 1.0]]
-    assert abs(estimate(p, kept)["roc_auc"]["value"] - kept["reference"]["roc_auc"]) < 0.05  # type: ignore[operator,index,call-overload]
+    order = np.random.default_rng(seed).permutation(400)
+    again = calibration_of(p[order], y[order])
+    assert again["map"] == kept["map"] and again["calibrated"] is kept["calibrated"]
+    if kept["calibrated"]:
+        exact = IsotonicRegression(out_of_bounds="clip").fit(p, y)
+        at = np.linspace(0, 1, 301)
+        assert np.interp(at, *kept["map"]) == pytest.approx(exact.predict(at), abs=1e-12)
 
 
 def test_what_is_kept_is_small_plain_and_enough() -> None:
