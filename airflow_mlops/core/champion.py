@@ -93,7 +93,6 @@ def promote(
             if end.startswith("void"):
                 return refuse(judgement.refusals, champion)
         elif judgement.step == "claim":
-            act.complete(champion)
             notice(registry, request.model, at=at, dag_run=dag_run)
             move = _promotion_move(request, registry, champion, candidate, dag_run, at, backfill)
             act.intend(move)

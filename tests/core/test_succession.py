@@ -321,6 +321,23 @@ def test_a_claim_that_is_given_up_at_the_last_moment_leaves_no_record() -> None:
     assert stage.outcomes["3"].refused
     assert registry.aliases == {"champion": "1"}
     assert check_ledger(registry, {}) == ["1"]
+    assert registry.drafts == {}, "what was begun for a move that was given up is taken away"
+
+
+@pytest.mark.parametrize("kind", ["promotion", "rollback"])
+def test_a_move_that_nobody_came_to_record_is_recorded_by_its_retry_also_when_the_alias_went_on(kind: str) -> None:
+    """Killed between the end of its claim and the seal; then somebody moved the alias by hand: no next move helps."""
+    registry = fresh(previous="0")
+    back = RollbackRequest(model=MODEL, request="r", reason="AUC fell")
+    act = (lambda: promote(registry, request("3"))) if kind == "promotion" else (lambda: rollback(registry, back))
+    killed_before(registry, act, "seal")
+    outcome = "promoted" if kind == "promotion" else "rolled_back"
+    assert registry.of_kind(kind, outcome) == []
+    registry.aliases["champion"] = "5"
+    for _ in range(2):
+        assert not act().refused
+        assert len(registry.of_kind(kind, outcome)) == 1
+    assert registry.aliases["champion"] == "5"
 
 
 def test_an_alias_moved_by_hand_between_setting_and_reading_back_stays() -> None:
