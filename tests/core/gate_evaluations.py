@@ -34,9 +34,13 @@ def evaluation_of(given: dict[str, Any]) -> Evaluation:
                     metric,
                     *numbers[1:],
                     better=better,
-                    replicates=1000 if "slice_sure" in given else 0,
+                    replicates=1000 if {"slice_sure", "slice_at_most", "slice_better"} & set(given) else 0,
                     candidate_quantiles={
-                        f"{1 - k:.4g}": v for k, v in given.get("slice_sure", {}).get(value, {}).items()
+                        **{f"{1 - k:.4g}": v for k, v in given.get("slice_sure", {}).get(value, {}).items()},
+                        **{f"{k:.4g}": v for k, v in given.get("slice_at_most", {}).get(value, {}).items()},
+                    },
+                    improvement_quantiles={
+                        f"{1 - k:.4g}": v for k, v in given.get("slice_better", {}).get(value, {}).items()
                     },
                 ),
             ),
@@ -80,8 +84,9 @@ def evaluation_of(given: dict[str, Any]) -> Evaluation:
             ),
         ),
         slices=slices,
+        slice_errors=given.get("slice_errors", {}),
         leakage=given.get("leakage", {}),
-        rows=1000,
+        rows=given.get("rows", 1000),
         dropped=given.get("dropped", 0),
         data={"uri": "holdout.parquet", "digest": "e" * 32},
     )

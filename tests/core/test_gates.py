@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -77,7 +78,8 @@ def test_a_plain_function_is_a_check() -> None:
 
     assert verdict(good, enough) == "pass"
     assert verdict(dataclasses.replace(good, rows=99), enough) == "reject"
-    for answer in (None, 1, "yes", [True], 0.0, math.nan):
+    assert verdict(good, lambda evaluation: np.bool_(True)) == "pass"
+    for answer in (None, 1, "yes", [True], 0.0, math.nan, np.bool_(False), np.float64(1)):
         assert verdict(good, lambda evaluation, answer=answer: answer) == "reject"
 
     def breaks(evaluation: Evaluation) -> bool:
@@ -97,6 +99,28 @@ def test_a_functions_own_check_can_not_excuse_itself() -> None:
     ):
         assert verdict(good, value, lambda evaluation, check=check: check) == "reject"
     assert verdict(good, lambda evaluation: Check(name="own", status=Status.PASSED)) == "pass"
+
+
+def test_what_is_there_twice_or_has_no_number_judges_nothing() -> None:
+    good = made(0.7, 0.6)
+    part = Slice(by="carrier", value="AA", rows=500, metrics=(figure("own", 0.7),))
+    counted = dataclasses.replace(part, counts={"positives": 100, "selected": 90, "true_positives": 80})
+    other = dataclasses.replace(counted, value="UA")
+    slices = Slices("own", by="carrier", lower=0.6)
+    fair = Fairness("selection_rate", by="carrier", max_difference=0.1)
+    assert verdict(dataclasses.replace(good, slices=(part,)), slices) == "pass"
+    assert verdict(dataclasses.replace(good, slices=(part, part)), slices) == "reject"
+    assert verdict(dataclasses.replace(good, slices=(counted, other)), fair) == "pass"
+    assert verdict(dataclasses.replace(good, slices=(counted, other, other)), fair) == "reject"
+    nobody = dataclasses.replace(good, candidate=dataclasses.replace(good.candidate, version=""))
+    assert verdict(good, Value("own", lower=0.6)) == "pass" and verdict(nobody, Value("own", lower=0.6)) == "reject"
+
+
+def test_a_decision_says_when_nothing_recorded_what_it_judged() -> None:
+    good, policy = made(0.7, 0.6), GatePolicy(checks=[Value("own", lower=0.6)])
+    assert "unrecorded" not in judge(good, policy).evidence
+    unrecorded = judge(good, policy, recorded=False)
+    assert unrecorded.evidence["unrecorded"] is True and "no record in MLflow" in verdict_markdown(unrecorded)
 
 
 def test_a_function_by_name() -> None:
