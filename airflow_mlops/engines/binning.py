@@ -40,7 +40,7 @@ class Bins:
         self.size = len(self.edges) + 1
         self._searched = True
         for by_bits in (False, True) if len(self.edges) else ():
-            found = _Map.over(self.edges, by_bits)
+            found = Map.over(self.edges, by_bits)
             if found is None:
                 continue
             cells = found.cells(self.edges, Scratch()).copy()
@@ -92,7 +92,7 @@ class Bins:
         return self._edge.take(cells, out=scratch.floats("edges", len(cells)), mode="wrap")
 
 
-class _Map:
+class Map:
     """A monotone map of values to cells: even steps between the edges, or even steps in the bits of a float.
 
     The second has as many steps from 1 to 2 as from 1,000 to 2,000.
@@ -102,7 +102,7 @@ class _Map:
         self.low, self.steps, self.by_bits = low, steps, by_bits
 
     @classmethod
-    def over(cls, edges: Any, by_bits: bool) -> _Map | None:
+    def over(cls, edges: Any, by_bits: bool) -> Map | None:
         """The map over these edges, or ``None`` where there is none."""
         with np.errstate(all="ignore"):
             ends = _ordered(edges[[0, -1]], Scratch()) if by_bits else edges[[0, -1]]

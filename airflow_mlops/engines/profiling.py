@@ -64,7 +64,7 @@ def _counted(rows: Rows, group: Sequence[Column], models: Mapping[str, ColumnPro
 
     fresh = [c for c in group if c.type in _ORDERED and c.name not in models]
     if fresh:
-        rows = streams.held(rows, group, keys=sampling.KEYS if rows.count > SAMPLE else 0)
+        rows = streams.held(rows, [*(sampling.keys(rows.columns) if rows.count > SAMPLE else ()), *group])
     looks = sampling.looks(rows, fresh, SAMPLE)
     few = {name: seen.values for name, seen in looks.items() if seen.values is not None}
     numbers = [c for c in group if c.type in _NUMBERS]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,17 @@ import pyarrow as pa
 
 from airflow_mlops.core.columns import MAX_BINS
 from airflow_mlops.engines import arrays, hashing, streams
+from airflow_mlops.engines.binning import CELLS, Map
 from airflow_mlops.engines.duck import Column
 from airflow_mlops.engines.scratch import Scratch
 from airflow_mlops.engines.streams import Rows
 from airflow_mlops.engines.tallies import Numbers, Words, numbers
 
-KEYS = 64
-"""Columns that a row's hash is made of; the first ones."""
+KEYS, FEW_KEYS = 64, 8
+"""Columns that a row's hash is made of where few don't tell the rows apart: the first ones; and those few."""
+
+_TELLING = ("float", "decimal", "datetime", "int", "date", "string", "other", "bool")
+"""Types of columns; those of the first have most different values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,48 +37,107 @@ class Look:
     quantiles: tuple[float, ...]
 
 
+def keys(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The few columns that are likely to tell the rows apart."""
+    return tuple(sorted(columns, key=lambda c: _TELLING.index(c.type))[:FEW_KEYS])
+
+
 def looks(rows: Rows, columns: Sequence[Column], about: int) -> dict[str, Look]:
     """A look at all rows, or at ``about`` so many of them: those whose hash is small, which are the same ones whatever
     the order of the rows and their split into files.
     """
     if not columns:
         return {}
-    every = rows.count <= about
-    keys = () if every else rows.columns[:KEYS]
-    names = list(dict.fromkeys([*keys, *columns]))
-    limit = np.uint64(2**64 - 1 if every else (2**64 * about) // rows.count)
+    if rows.count <= about:
+        return _looks(_parts(rows, columns, (), None)[0])
+    limit = np.uint64((2**64 * about) // rows.count)
+    parts, hashes = _parts(rows, columns, keys(rows.columns), limit)
+    many = rows.columns[:KEYS]
+    if len(rows.columns) > FEW_KEYS and not _spread(hashes, about):
+        if isinstance(rows, streams.Held) and not rows.has(many):
+            rows = rows.of
+        parts, _ = _parts(rows, columns, many, limit)
+    return _looks(parts)
 
-    def add(found: tuple[Scratch, dict[str, list[Any]]], batch: Any) -> None:
-        scratch, parts = found
+
+def _spread(hashes: Any, about: int) -> bool:
+    """Whether the rows of a sample differ in their keys, and are as many as they then have to be."""
+    return abs(len(hashes) - about) <= about / 20 and len(np.unique(hashes)) >= 0.9 * len(hashes)
+
+
+def _parts(rows: Rows, columns: Sequence[Column], by: Sequence[Column], limit: Any) -> tuple[dict[str, list[Any]], Any]:
+    """The values of the rows whose hash is at most the limit, and their hashes.
+
+    :param by: the columns that the hash is made of.
+    :param limit: ``None``: every row.
+    """
+
+    def add(found: tuple[Scratch, dict[str, list[Any]], list[Any]], batch: Any) -> None:
+        scratch, parts, hashes = found
         chosen = None
-        if not every:
-            arrays = [batch.column(c.name) for c in keys]
-            hashed = (_hashes(c, a, scratch) for c, a in zip(keys, arrays, strict=True))
-            chosen = np.flatnonzero(hashing.of_rows(hashed, len(batch)) <= limit)
+        if limit is not None:
+            arrays = [batch.column(c.name) for c in by]
+            hashed = hashing.of_rows((_hashes(c, a, scratch) for c, a in zip(by, arrays, strict=True)), len(batch))
+            chosen = np.flatnonzero(hashed <= limit)
+            hashes.append(hashed.take(chosen))
         for column in columns:
             values, _ = numbers(batch.column(column.name), scratch, chosen)
             parts[column.name].append(values.copy())
 
-    made: Callable[[], Any] = lambda: (Scratch(), {c.name: [] for c in columns})  # noqa: E731
-    threads = streams.each(rows, names, made, add)
+    made: Callable[[], Any] = lambda: (Scratch(), {c.name: [] for c in columns}, [])  # noqa: E731
+    threads = streams.each(rows, list(dict.fromkeys([*by, *columns])), made, add)
+    hashes = [h for _, _, held in threads for h in held]
+    found = {c.name: [part for _, held, _ in threads for part in held[c.name]] for c in columns}
+    return found, np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
 
-    def look(column: Column) -> Look:
-        parts = [part for _, held in threads for part in held.pop(column.name)]
-        return _look(np.concatenate(parts) if parts else np.empty(0))
 
-    with ThreadPoolExecutor(len(threads)) as pool:  # sorting lets go of the interpreter
-        return dict(zip((c.name for c in columns), pool.map(look, columns), strict=True))
+def _looks(parts: dict[str, list[Any]]) -> dict[str, Look]:
+    found = {}
+    for name in list(parts):
+        values = parts.pop(name)
+        found[name] = _look(np.concatenate(values) if values else np.empty(0))
+    return found
 
 
 def _look(values: Any) -> Look:
-    values = np.sort(values + 0.0)
     size = len(values)
     if not size:
         return Look((), ())
+    ranks = [max(size - math.floor(size - i / MAX_BINS * size), 1) - 1 for i in range(1, MAX_BINS)]
+    found = _ranked(values, ranks)
+    if found is not None:
+        return Look(None, tuple((found + 0.0).tolist()))
+    values = np.sort(values + 0.0)
     first = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
     few = tuple(values[first].tolist()) if len(first) < MAX_BINS else None
-    ranks = [max(size - math.floor(size - i / MAX_BINS * size), 1) for i in range(1, MAX_BINS)]
-    return Look(few, tuple(values[[r - 1 for r in ranks]].tolist()))
+    return Look(few, tuple(values[ranks].tolist()))
+
+
+_FEW, _COARSE = 16_384, 1024
+"""Values that are sorted as they are; and those of many that tell about where they lie."""
+
+
+def _ranked(values: Any, ranks: Sequence[int]) -> Any:
+    """The values of these ranks, where it takes less than sorting all; ``None``: there are few, or few different ones.
+
+    The cells of a monotone map are counted, and only those are sorted that a rank falls into.
+    """
+    if len(values) <= _FEW:
+        return None
+    coarse = np.unique(values[:: len(values) // _COARSE] + 0.0)
+    maps = (
+        [m for by_bits in (False, True) if (m := Map.over(coarse[[8, -8]], by_bits))] if len(coarse) > MAX_BINS else []
+    )
+    if not maps:
+        return None
+    scratch = Scratch()
+    cells = max(maps, key=lambda m: len(np.unique(m.cells(coarse, scratch)))).cells(values, scratch)
+    counts = np.bincount(cells, minlength=CELLS)
+    wanted = np.searchsorted(np.cumsum(counts), ranks, side="right")  # the cell of each rank
+    asked = np.zeros(CELLS, bool)
+    asked[wanted] = True
+    skipped = np.cumsum(np.where(asked, 0, counts))  # values up to each cell that are not sorted
+    return np.sort(values[asked.take(cells)])[np.asarray(ranks) - skipped[wanted]]
 
 
 def _hashes(column: Column, array: Any, scratch: Scratch) -> Any:

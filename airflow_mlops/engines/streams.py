@@ -99,17 +99,18 @@ class Held:
         """See :class:`Rows`."""
         return self.of.extremes(columns)
 
+    def has(self, columns: Sequence[Column]) -> bool:
+        """Whether these are held."""
+        return not self.batches or {c.name for c in columns} <= set(self.batches[0].schema.names)
+
     def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
         """See :class:`Rows`."""
         return [iter(self.batches[i :: self.threads]) for i in range(min(self.threads, len(self.batches)) or 1)]
 
 
-def held(rows: Rows, columns: Sequence[Column], *, keys: int = 0) -> Rows:
-    """The rows of some columns, in memory if they are few.
-
-    :param keys: the first so many columns are held as well.
-    """
-    wanted = list(dict.fromkeys([*rows.columns[:keys], *columns]))
+def held(rows: Rows, columns: Sequence[Column]) -> Rows:
+    """The rows of some columns, in memory if they are few."""
+    wanted = list(dict.fromkeys(columns))
     texts = sum(c.type in ("string", "other") for c in wanted)
     if rows.count * 8 * (len(wanted) + texts) > HELD:
         return rows

@@ -23,7 +23,7 @@ from airflow_mlops.core.columns import MAX_BINS
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError
 from airflow_mlops.core.profile import Profile
-from airflow_mlops.engines import FileEngine, binning, hashing, parquet, profiling, streams, tallies
+from airflow_mlops.engines import FileEngine, binning, hashing, parquet, profiling, sampling, streams, tallies
 from airflow_mlops.engines.duck import Column
 from airflow_mlops.engines.locate import locate
 from airflow_mlops.engines.scratch import Scratch
@@ -237,6 +237,54 @@ def test_moments_are_the_sums_of_what_is_rounded(values: np.ndarray, shift: floa
         scaled = [(v - center) / width for v in values.tolist()]
         assert tally.first == sum(round(s * 2.0**52) for s in scaled)
         assert tally.second == sum(round(s * s * 2.0**52) for s in scaled)
+
+
+@QUICK
+@given(
+    drawn(float, st.integers(1, 80), elements=finite),
+    st.sampled_from(["once", "ties", "zeros", "spread", "even"]),
+    st.integers(0, 5),
+)
+def test_ranks_are_those_of_all_values_sorted(values: np.ndarray, kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    more = {
+        "once": rng.normal(size=30_000),
+        "ties": rng.integers(0, 300, 30_000).astype(float),
+        "zeros": np.where(rng.random(30_000) < 0.9, 0.0, rng.normal(size=30_000)),
+        "spread": np.exp(rng.normal(0, 60, 30_000)) * rng.choice([-1, 1], 30_000),
+        "even": np.arange(30_000.0),
+    }[kind]
+    values = rng.permutation(np.concatenate([values, more]))
+    ranks = [max(len(values) - math.floor(len(values) - i / 50 * len(values)), 1) - 1 for i in range(1, 50)]
+    found = sampling._ranked(values, ranks)
+    assert found is not None
+    assert found.tolist() == np.sort(values)[ranks].tolist()
+
+
+def test_few_different_values_are_all_seen() -> None:
+    values = np.repeat(np.arange(MAX_BINS - 1.0), 2000)
+    assert sampling._look(values).values == tuple(np.arange(MAX_BINS - 1.0).tolist())
+    assert sampling._look(np.append(values, [100.5, 101.5])).values is None
+
+
+def test_rows_that_few_columns_do_not_tell_apart_are_sampled_by_all(tmp_path: Path) -> None:
+    """Nine in ten have zeros in the columns that a hash is made of first: together they would be in, or out."""
+    rng, rows = np.random.default_rng(0), 40_000
+    some = rng.random(rows) < 0.1
+    table = {f"z{i}": np.where(some, rng.normal(size=rows), 0.0) for i in range(sampling.FEW_KEYS)}
+    table |= {"more": np.full(rows, "same"), "whole": rng.permutation(rows) + np.where(some, rows, 0)}
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    ref = DatasetRef(uri=str(tmp_path / "rows.parquet"))
+    read = parquet.rows(ref, locate(ref), 1)
+    assert read is not None
+    _, hashes = sampling._parts(read, read.columns, sampling.keys(read.columns), np.uint64(2**64 // 10))
+    assert not sampling._spread(hashes, rows // 10)
+    seen = sampling.looks(read, read.columns[-1:], rows // 10)["whole"]
+    shares = np.searchsorted(np.sort(table["whole"]), seen.quantiles) / rows
+    assert np.abs(shares - np.arange(1, MAX_BINS) / MAX_BINS).max() < 0.03
+    held = streams.held(read, [*sampling.keys(read.columns), *read.columns[-1:]])  # one column is not
+    assert isinstance(held, streams.Held)
+    assert sampling.looks(held, read.columns[-1:], rows // 10)["whole"] == seen
 
 
 def test_hashes_that_are_left_out_would_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
