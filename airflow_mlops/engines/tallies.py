@@ -121,8 +121,9 @@ class Numbers(Tally):
         self.center, self.width = scale(*self.said) if self.said else (0.0, 0.0)
         self.first = self.second = 0
         if self.said and self.width:
-            self._least, most = ((end - self.center) / (self.width / _ONE) for end in self.said)
-            self._sum = _sum_of_half if self._least >= -_HALF - 0.5 and most <= _HALF + 0.5 else _sum
+            least, most = ((end - self.center) / (self.width / _ONE) for end in self.said)
+            self._sum = _sum_of_half if least >= -_HALF - 0.5 and most <= _HALF + 0.5 else _sum
+            self._cut = self._sum is _sum_of_half and least < -_HALF
 
     MOST = MAX_BINS
     """Values beside the known ones after which a column is not taken for discrete any more."""
@@ -170,8 +171,8 @@ class Numbers(Tally):
         np.multiply(scaled, scaled, out=whole)
         np.multiply(whole, 1 / _ONE, out=whole)
         self.second += self._sum(whole, scratch)
-        if self._least < -_HALF:
-            np.maximum(scaled, -_HALF, out=scaled)  # it is what they are rounded to
+        if self._cut:
+            np.maximum(scaled, -_HALF, out=scaled)  # which is what it is rounded to
         self.first += self._sum(scaled, scratch)
 
     def merge(self, other: Self) -> None:

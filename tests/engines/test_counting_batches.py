@@ -227,6 +227,7 @@ def test_sums_of_rounded_floats_lose_nothing(values: np.ndarray) -> None:
 @example(np.array([5.274, 15.863, 5.274]), 0.0, 1.0)  # the least is half a unit below -2**51
 @example(np.array([55.169, 152.238]), 0.0, 1.0)  # the greatest is half a unit above 2**51
 @example(np.array([1000009.471, 1000013.04, 1000011.0]), 0.0, 1.0)  # the center is far from the middle
+@example(np.array([2999999971439661.5, 3000000066521260.0, 3e15]), 0.0, 1.0)  # and from the least as well
 def test_moments_are_the_sums_of_what_is_rounded(values: np.ndarray, shift: float, unit: float) -> None:
     values = values * unit + shift
     low, high = float(values.min()), float(values.max())
