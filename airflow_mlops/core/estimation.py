@@ -304,7 +304,8 @@ def _isotonic_is_better(p: Any, y: Any) -> bool:
     positives, calibrated = np.bincount(which, weights=y), np.empty(len(y))
     for out in (fold == i for i in range(FOLDS)):
         left, hits = (np.bincount(which[out], weights=w, minlength=len(values)) for w in (None, y[out]))
-        calibrated[out] = np.interp(p[out], *_knots(values, rows - left, positives - hits))
+        x, share = _knots(values, rows - left, positives - hits)
+        calibrated[out] = np.interp(p[out], x, share)
     return _calibration_error(calibrated, y) < _calibration_error(p, y)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import MlopsError
+from airflow_mlops.core.profile import Profile
 from airflow_mlops.core.results import Severity, Status
 
 MODELS = "mlmodel"
@@ -35,13 +36,16 @@ class Roles:
 
 
 ROLES: Mapping[str, Roles] = {
-    "validation": Roles(inputs=("data",)),
+    "validation": Roles(inputs=("data", "reference", "holdout")),
+    "quarantine": Roles(inputs=("input",), outputs=("data", "quarantine")),
     "profile": Roles(inputs=("data",)),
+    "snapshot": Roles(inputs=("input",), outputs=("data",)),
     "training": Roles(inputs=("data",), model="output"),
     "evaluation": Roles(inputs=("data",), model="input"),
     "scoring": Roles(inputs=("input",), outputs=("data",), model="input"),
     "promotion": Roles(model="output"),
-    "drift": Roles(inputs=("data", "predictions"), model="input"),
+    "shadow": Roles(inputs=("data",), model="input"),
+    "drift": Roles(inputs=("data", "predictions", "reference_rows"), model="input"),
     "performance": Roles(inputs=("predictions", "labels"), model="input"),
     "retraining": Roles(inputs=("data",), model="input"),
 }
@@ -74,7 +78,7 @@ class Told:
         its connection knows.
     :param version: digest of the rows, or a model's version; empty: not known.
     :param rows: how many; ``None``: not known. :param schema: column -> type.
-    :param assertions: what was checked. :param ref: of a dataset.
+    :param assertions: what was checked. :param ref: of a dataset. :param profile: what was counted of it.
     """
 
     namespace: str
@@ -84,6 +88,7 @@ class Told:
     schema: Mapping[str, str] = dataclasses.field(default_factory=dict)
     assertions: tuple[Assertion, ...] = ()
     ref: DatasetRef | None = None
+    profile: Profile | None = None
 
 
 def lineage_of(
@@ -100,10 +105,19 @@ def lineage_of(
     ('s3://lake', 'a.parquet', 'late', '3')
     """
     roles = ROLES.get(kind, Roles())
-    inputs = [told for name in roles.inputs for told in _data(result.get(name) or arguments.get(name))]
-    outputs = [told for name in roles.outputs for told in _data(result.get(name))]
-    if inputs and (found := _assertions(result.get("report"))):
-        inputs[0] = dataclasses.replace(inputs[0], assertions=found)
+    digests = _part(result.get("report"), "inputs")
+    inputs = [
+        told if told.version else dataclasses.replace(told, version=_digest(digests, name))
+        for name in roles.inputs
+        for told in _data(result.get(name)) or _data(arguments.get(name))
+    ]
+    # What goes on as it came was read and not made.
+    outputs = [told for name in roles.outputs for told in _data(result.get(name)) if told not in inputs]
+    if inputs:
+        found = _assertions(result.get("report"))
+        if kind == "quarantine":
+            found = _of_all_rows(found, _part(_part(result, "counts"), "reasons"))
+        inputs[0] = dataclasses.replace(inputs[0], assertions=found, profile=_profile(result.get("profile")))
     models = [Told(MODELS, name, version) for name, version in _models(kind, result)]
     if roles.model == "input":
         inputs += models
@@ -135,6 +149,8 @@ def _data(value: Any) -> list[Told]:
     if ref is None:
         return []
     space, name = ("", ref.location) if not ref.uri else named(ref.location)
+    if space.startswith("dvc://"):  # the path in a repository, which its connection names
+        space, name = f"dvc://{ref.conn_id or 'dvc_default'}", ref.location.removeprefix("dvc://")
     return [Told(space, name, ref.digest, ref.rows, ref.schema, ref=ref)]
 
 
@@ -144,6 +160,8 @@ def _models(kind: str, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     if kind == "evaluation":
         found = [_part(result, which).get("version") for which in ("candidate", "champion")]
+    elif kind == "shadow":
+        found = [result.get(which) for which in ("champion", "challenger")]
     elif kind == "promotion":
         evidence = _part(result, "evidence")
         moved = result.get("decision") in _MOVED
@@ -153,6 +171,19 @@ def _models(kind: str, result: Mapping[str, Any]) -> list[tuple[str, str]]:
     else:
         found = [result.get("version")]
     return [(name, str(version)) for version in dict.fromkeys(found) if version]
+
+
+def _digest(digests: Mapping[str, Any], name: str) -> str:
+    """Of rows that the task was given unresolved, as its report has it."""
+    found = str(digests.get(name) or digests.get(f"{name}_data") or "")
+    return "" if found == "none" else found
+
+
+def _profile(value: Any) -> Profile | None:
+    try:
+        return value if isinstance(value, Profile) or value is None else Profile.from_dict(value)
+    except (MlopsError, TypeError, ValueError, KeyError):
+        return None
 
 
 def _assertions(report: Any) -> tuple[Assertion, ...]:
@@ -169,6 +200,14 @@ def _assertions(report: Any) -> tuple[Assertion, ...]:
         )
         for check in found
         if check.get("status") not in (Status.SKIPPED, Status.INSUFFICIENT)
+    )
+
+
+def _of_all_rows(found: tuple[Assertion, ...], reasons: Mapping[str, Any]) -> tuple[Assertion, ...]:
+    """Of the rows before they were divided: what holds of the good ones does not hold of those that were taken out."""
+    broken = tuple(Assertion(name=str(r), success=False, actual=f"{n} rows") for r, n in reasons.items())
+    return broken + tuple(
+        a for a in found if not a.success or not any(r.startswith(f"{a.name}(") for r in map(str, reasons))
     )
 
 

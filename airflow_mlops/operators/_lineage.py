@@ -15,18 +15,28 @@ from airflow_mlops.core.lineage import ROLES, Told, lineage_of
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_mlops.core.profile import ColumnProfile, Profile
+
 MOST_ASSERTIONS = 200
 """Assertions that an event carries: those that did not succeed first."""
+
+MOST_COLUMNS = 200
+"""Columns whose counts an event carries."""
 
 
 class TellsLineage:
     """For an operator that publishes its result with :func:`~airflow_mlops.operators._context.publish`."""
 
     _told_result: Mapping[str, Any] | None = None
+    _told_profile: Profile | None = None
 
     def remember_result(self, result: Mapping[str, Any]) -> None:
         """What the task published, for its lineage; also of a task that fails a moment later."""
         self._told_result = result
+
+    def remember_profile(self, profile: Profile | None) -> None:
+        """What the task counted of the rows that it read first, where that is no part of its result."""
+        self._told_profile = profile
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Inputs and outputs with digests as versions, and what was checked as data quality assertions."""
@@ -35,7 +45,10 @@ class TellsLineage:
         kind = type(self).__module__.rpartition(".")[2]
         names = {n for roles in ROLES.values() for n in roles.inputs}
         arguments = {n: v for n in names if (v := getattr(self, n, None)) is not None}
-        inputs, outputs = lineage_of(kind, self._told_result or {}, arguments)
+        result = self._told_result or {}
+        if self._told_profile is not None:
+            result = {**result, "profile": self._told_profile}
+        inputs, outputs = lineage_of(kind, result, arguments)
         return OperatorLineage(inputs=[_input(t) for t in inputs], outputs=[_output(t) for t in outputs])
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
@@ -64,10 +77,32 @@ def _input(told: Told) -> Any:
                 for a in ordered
             ]
         )
+    if told.profile is not None:
+        facets["dataQualityMetrics"] = _metrics(told.profile)
     if told.rows is not None:
         facets["inputStatistics"] = statistics.InputStatisticsInputDatasetFacet(rowCount=told.rows)
     space, name = _named(told)
     return InputDataset(namespace=space, name=name, inputFacets=facets, facets=_facets(told))
+
+
+def _metrics(profile: Profile) -> Any:
+    from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as metrics
+
+    def of(column: ColumnProfile) -> Any:
+        low, high = (x if isinstance(x, int | float) else None for x in (column.minimum, column.maximum))
+        return metrics.ColumnMetrics(
+            nullCount=column.nulls,
+            distinctCount=column.distinct,
+            sum=column.mean * column.valid if column.mean is not None else None,
+            count=column.valid,
+            min=low,
+            max=high,
+        )
+
+    some = list(profile.columns.items())[:MOST_COLUMNS]
+    return metrics.DataQualityMetricsInputDatasetFacet(
+        rowCount=profile.rows, columnMetrics={name: of(column) for name, column in some}
+    )
 
 
 def _output(told: Told) -> Any:

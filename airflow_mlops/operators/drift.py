@@ -172,6 +172,7 @@ class CheckDriftOperator(MonitoringOperator):
             "data": resolved.to_dict(),
             "record": {"run_id": record.run_id, "key": record.key, "link": self.hook.link(record)},
         }
+        self.remember_profile(pair[1])
         published = publish(context, result)
         text = report.summary(where=f"the record {record.run_id} in MLflow")
         self.log.log(20 if report.passed else 30, "%s", text)

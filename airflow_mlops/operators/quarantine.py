@@ -14,13 +14,14 @@ from airflow_mlops.core.results import JSON, Check, Severity, Status, digest, fi
 from airflow_mlops.core.validation import not_empty, report
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators._context import data_of, publish
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import ReportLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class QuarantineDataOperator(BaseOperator):
+class QuarantineDataOperator(TellsLineage, BaseOperator):
     """Write the rows that do not hold aside, with the reasons; let the others go on where the author says so.
 
     Every row is in exactly one of the two files, which is counted and not assumed. A file appears whole or not at
@@ -30,9 +31,10 @@ class QuarantineDataOperator(BaseOperator):
     The good rows are judged by the whole suite before they go on: what is expected of the table or of an aggregate
     has to hold of them.
 
-    Returns ``{"status", "passed", "data", "quarantine", "counts", "report"}``: ``data`` refers to the good rows, or,
-    where nothing was quarantined and no ``good`` given, to the rows as they came. ``counts`` has ``rows``,
-    ``good``, ``quarantined`` and ``reasons`` (reason -> rows; a row can have several).
+    Returns ``{"status", "passed", "input", "data", "quarantine", "counts", "report"}``: ``input`` refers to the rows
+    that were divided, ``data`` to the good ones, or, where nothing was quarantined and no ``good`` given, to the rows
+    as they came. ``counts`` has ``rows``, ``good``, ``quarantined`` and ``reasons`` (reason -> rows; a row can have
+    several).
 
     :param data: the rows: a :class:`~airflow_mlops.core.datasets.DatasetRef`, its dict, a URI, or an upstream's whole
         result. (templated)
@@ -105,6 +107,7 @@ class QuarantineDataOperator(BaseOperator):
             {
                 "status": str(found.status),
                 "passed": found.passed,
+                "input": ref.to_dict(),
                 "data": (engine_for(out).resolve(out) if out is not None else ref).to_dict() if found.passed else None,
                 "quarantine": {"uri": self.quarantine, "rows": divided.bad},
                 "counts": {

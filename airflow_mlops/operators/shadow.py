@@ -26,6 +26,7 @@ from airflow_mlops.core.results import JSON, Decision, digest
 from airflow_mlops.core.shadow import COMPARED, ERROR, PROMOTE, ShadowPolicy, decide_shadow
 from airflow_mlops.exceptions import ScoringFailed
 from airflow_mlops.operators._context import data_of, is_backfill, publish, run_of, time_of
+from airflow_mlops.operators._lineage import TellsLineage
 from airflow_mlops.operators.links import LINKS
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _asking(who: str) -> Iterator[None]:
         raise
 
 
-class ShadowScoreOperator(BaseOperator, SkipMixin):
+class ShadowScoreOperator(TellsLineage, BaseOperator, SkipMixin):
     """Score the same rows with challenger and champion, and record how they differ; nothing is published or promoted.
 
     Each partition leaves a record: agreement, difference of scores, latency of both (batch by batch, in turn), and

@@ -17,6 +17,7 @@ from airflow_mlops.core.errors import Conflict, DatasetNotFound, MlopsError, Usa
 from airflow_mlops.core.results import JSON
 from airflow_mlops.exceptions import SnapshotRefused
 from airflow_mlops.operators._context import data_of, publish
+from airflow_mlops.operators._lineage import TellsLineage
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,15 +28,15 @@ BATCH = 250_000
 """Rows that are held at once while a version is written."""
 
 
-class SnapshotDataOperator(BaseOperator):
+class SnapshotDataOperator(TellsLineage, BaseOperator):
     """Keep rows as a version of a file in a DVC repository, and pass on a reference that names exactly this version.
 
     A local file is kept byte by byte; anything else (columns and filters, several files, a table) is written as one
     Parquet file. The same content a second time is the version that is there. A try that died anywhere, with the remote
     or the repository away, is repeated without harm: the data is pushed before the commit that names it.
 
-    Returns ``{"data", "revision", "md5", "created", "tag"}``: ``data`` is a resolved reference
-    ``dvc://<path>`` with the commit as its ``version``, to be passed on.
+    Returns ``{"data", "input", "revision", "md5", "created", "tag"}``: ``data`` is a resolved reference
+    ``dvc://<path>`` with the commit as its ``version``, to be passed on; ``input`` is the rows that were kept.
 
     :param data: the rows: a :class:`~airflow_mlops.core.datasets.DatasetRef`, its dict, a URI, or an upstream's whole
         result. One that was resolved upstream must still have the same content. (templated)
@@ -80,7 +81,7 @@ class SnapshotDataOperator(BaseOperator):
         try:
             ref = data_of(self.data)
             with tempfile.TemporaryDirectory(prefix="mlops-snapshot-") as folder:
-                file, made = self._written(ref, Path(folder))
+                file, read, made = self._written(ref, Path(folder))
                 meta = {"digest": made.digest, "rows": made.rows}
                 version = self.hook.snapshot(file, self.path, message=self.message, tag=self.tag, meta=meta)
         except DatasetNotFound:
@@ -96,6 +97,7 @@ class SnapshotDataOperator(BaseOperator):
             context,
             {
                 "data": kept.to_dict(),
+                "input": read.to_dict(),
                 "revision": version.revision,
                 "md5": version.md5,
                 "created": version.created,
@@ -103,8 +105,8 @@ class SnapshotDataOperator(BaseOperator):
             },
         )
 
-    def _written(self, ref: DatasetRef, folder: Path) -> tuple[Path, DatasetRef]:
-        """The rows as one file, and what is in it."""
+    def _written(self, ref: DatasetRef, folder: Path) -> tuple[Path, DatasetRef, DatasetRef]:
+        """The rows as one file, what was read, and what is in it."""
         from airflow_mlops.engines import engine_for
         from airflow_mlops.engines.locate import ENDINGS
 
@@ -114,15 +116,14 @@ class SnapshotDataOperator(BaseOperator):
             raise Conflict(f"{ref.label} changed since it was resolved upstream; run the tasks before this one again")
         as_it_is = _plain_file(ref)
         if as_it_is is not None and self.path.lower().endswith(ENDINGS[ref.file_format]):
-            return as_it_is, DatasetRef(
-                uri=str(as_it_is), format=ref.format, digest=now.digest, rows=now.rows, schema=now.schema
-            )
+            kept = DatasetRef(uri=str(as_it_is), format=ref.format, digest=now.digest, rows=now.rows, schema=now.schema)
+            return as_it_is, now, kept
         if not self.path.lower().endswith((".parquet", ".pq")):
             raise UsageError(f"{ref.label} is kept as Parquet, so the path ends in .parquet; got {self.path!r}")
         file = folder / "rows.parquet"
         _write(engine.batches(now, BATCH), now, file)
         made = DatasetRef(uri=str(file))
-        return file, engine_for(made).resolve(made)
+        return file, now, engine_for(made).resolve(made)
 
 
 def _plain_file(ref: DatasetRef) -> Path | None:

@@ -226,13 +226,15 @@ class TrainModelOperator(TellsLineage, BaseOperator):
                 "best_params": {k: str(v) for k, v in fitted.best_params.items()},
             },
         )
+        profile = engine.profile(data, columns=profiled)
+        self.remember_profile(profile)
         return self.hook.log_training(
             record,
             estimator=fitted.estimator,
             X=rows.X,
             data=data,
             params=_params(config, fitted.estimator),
-            profile=engine.profile(data, columns=profiled),
+            profile=profile,
             requirements=self.requirements,
             described=described,
             tags={

@@ -74,6 +74,11 @@ def test_what_no_column_shows_alone_is_drift_where_rows_are_at_hand(
     bad = run_task(check(turned, training, attributions=True))
     assert bad["drift"] is True and bad["status"] == "failed" and bad["columns"] == []
     assert of(bad, "domain_classifier")["observed"] > 0.7
+    assert run_task.last is not None
+    told = run_task.last.task.get_openlineage_facets_on_complete(None).inputs
+    assert [d.name for d in told] == [turned, training, "delays"] and all("version" in d.facets for d in told)
+    counted = told[0].inputFacets["dataQualityMetrics"]
+    assert set(counted.columnMetrics) == {"a", "b", "noise"} and counted.rowCount == 1500
     (record, *_) = MlflowHook().history("delays", kinds=("drift",))
     assert record.metrics["domain_auc"] > 0.7 and record.metrics["attribution_ndcg"] <= 1.0
     assert record.body["details"]["drift"] is True  # type: ignore[index,call-overload]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from airflow_mlops.core.lineage import lineage_of
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators.profile import ProfileDataOperator
+from airflow_mlops.operators.quarantine import QuarantineDataOperator
 from airflow_mlops.operators.validation import ValidateDataOperator
 
 SUITE = [
@@ -77,6 +79,43 @@ def test_what_was_validated_and_how_it_ended(run_task: Any, data: str, tmp_path:
     assert event["outputs"] == []
 
 
+def test_the_counts_of_a_profile(run_task: Any, data: str, tmp_path: Path) -> None:
+    run_task(ProfileDataOperator(task_id="p", data=data))
+    (told,) = event_of(run_task.last.task, None, tmp_path)["inputs"]
+    counted = told["inputFacets"]["dataQualityMetrics"]
+    assert counted["rowCount"] == 2 and set(counted["columnMetrics"]) == {"id", "carrier"}
+    told_of_id = {k: v for k, v in counted["columnMetrics"]["id"].items() if v}
+    assert told_of_id == {"count": 2, "distinctCount": 2, "min": 1, "max": 2, "sum": 3.0}
+    assert counted["columnMetrics"]["carrier"]["nullCount"] == 1
+    assert counted["columnMetrics"]["carrier"].get("min") is None
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_rows_that_were_divided(run_task: Any, data: str, tmp_path: Path, share: float) -> None:
+    """What holds of the rows that go on is not told of the rows that came."""
+    files = {"quarantine": str(tmp_path / "bad.parquet"), "good": str(tmp_path / "good.parquet")}
+    task = QuarantineDataOperator(task_id="q", data=data, suite=SUITE, max_share=share, **files)
+    stopped = share < 0.5
+    with pytest.raises(DataValidationFailed) if stopped else contextlib.nullcontext():
+        run_task(task)
+    event = event_of(run_task.last.task, None, tmp_path, failed=stopped)
+    (told,) = event["inputs"]
+    assert told["name"] == data and told["facets"]["version"]
+    assertions = told["inputFacets"]["dataQualityAssertions"]["assertions"]
+    held = {a["assertion"]: a["success"] for a in assertions}
+    assert held["expect_column_values_to_not_be_null(carrier)"] is False
+    assert "expect_column_values_to_not_be_null" not in held and held["expect_column_values_to_be_unique"] is True
+    assert held["quarantined_share"] is not stopped
+    made = {o["name"]: o.get("outputFacets", {}).get("outputStatistics", {}).get("rowCount") for o in event["outputs"]}
+    assert made == ({files["quarantine"]: 1} if stopped else {files["good"]: 1, files["quarantine"]: 1})
+
+
+def test_rows_that_go_on_as_they_came_are_not_made(run_task: Any, data: str, tmp_path: Path) -> None:
+    quarantine = str(tmp_path / "bad.parquet")
+    run_task(QuarantineDataOperator(task_id="q", data=data, suite=SUITE[:1], quarantine=quarantine))
+    assert [o["name"] for o in event_of(run_task.last.task, None, tmp_path)["outputs"]] == [quarantine]
+
+
 def test_what_is_told_of_a_task_that_never_came_to_publish(run_task: Any, tmp_path: Path) -> None:
     task = ProfileDataOperator(task_id="p", data="s3://lake/day=1/*.parquet")
     (told,) = event_of(task, None, tmp_path)["inputs"]
@@ -122,6 +161,27 @@ DATA = {"uri": "/a.parquet", "digest": "d" * 32, "rows": 5}
             ["/a.parquet", "/l.parquet", "m 3"],
             [],
         ),
+        (
+            "drift",
+            {"model_name": "m", "version": "3", "data": DATA},
+            {"predictions": "/p.parquet", "reference_rows": {"uri": "/t.parquet"}},
+            ["/a.parquet", "/p.parquet", "/t.parquet", "m 3"],
+            [],
+        ),
+        (
+            "validation",
+            {"data": DATA},
+            {"reference": {"rows": 1}, "holdout": "/h.parquet"},
+            ["/a.parquet", "/h.parquet"],
+            [],
+        ),
+        (
+            "shadow",
+            {"model_name": "m", "data": DATA, "champion": "2", "challenger": "3"},
+            {},
+            ["/a.parquet", "m 2", "m 3"],
+            [],
+        ),
         ("gates", {"data": DATA}, {}, [], []),
         ("drift", {}, {"data": object()}, [], []),
     ],
@@ -131,6 +191,22 @@ def test_roles(kind, result, arguments, inputs, outputs) -> None:
     found = lineage_of(kind, result, arguments)
     said = [[f"{t.name} {t.version}" if t.namespace == "mlmodel" else t.name for t in side] for side in found]
     assert said == [inputs, outputs]
+
+
+def test_rows_that_were_given_unresolved_have_the_digests_of_the_report() -> None:
+    report = {"checks": [], "inputs": {"predictions": "p" * 32, "labels": "none"}}
+    inputs, _ = lineage_of("performance", {"report": report}, {"predictions": "/p.parquet", "labels": "/l.parquet"})
+    assert [t.version for t in inputs] == ["p" * 32, ""]
+    inputs, _ = lineage_of("drift", {"report": {"inputs": {"predictions_data": "q"}}}, {"predictions": "/p.parquet"})
+    assert [t.version for t in inputs] == ["q"]
+
+
+def test_a_version_in_a_repository_has_the_name_by_which_it_is_read_again() -> None:
+    ref = {"uri": "dvc://data/flights.parquet", "conn_id": "lake_repo", "digest": "d", "version": "abc"}
+    inputs, outputs = lineage_of("snapshot", {"input": DATA, "data": ref}, {})
+    (read, *_), _ = lineage_of("training", {"data": ref}, {})
+    assert [t.name for t in inputs] == ["/a.parquet"] and outputs == (read,)
+    assert (read.namespace, read.name, read.version) == ("dvc://lake_repo", "data/flights.parquet", "d")
 
 
 def test_what_could_not_be_judged_claims_nothing() -> None:

@@ -89,6 +89,12 @@ def test_labels_that_are_there_give_realised_figures_and_a_record(
     (record,) = MlflowHook().history("delays", kinds=("performance",))
     assert record.subject == "2013-05" and record.body["details"]["version"] == "1"  # type: ignore[index,call-overload]
     assert {"realised_roc_auc", "realised_brier", "estimated_roc_auc", "label_coverage"} <= set(record.metrics)
+    assert run_task.last is not None
+    told = run_task.last.task.get_openlineage_facets_on_complete(None).inputs
+    assert [d.name for d in told] == [files["predictions"], files["labels"], "delays"]
+    assert all(d.facets["version"].datasetVersion for d in told)
+    held = {a.assertion: a.success for a in told[0].inputFacets["dataQualityAssertions"].assertions}
+    assert held and all(held.values())
 
 
 def test_a_model_that_is_no_better_than_chance_fails_where_that_was_asked_for(

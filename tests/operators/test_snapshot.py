@@ -47,6 +47,7 @@ def test_a_version_is_made_once_and_read_again_by_everybody(
     assert git("log", "-1", "--format=%an|%s", "main", cwd=origin) == "loop|May is there"
     ref = DatasetRef.of(first["data"])
     assert (ref.uri, ref.conn_id, ref.version) == ("dvc://data/flights.parquet", "dvc_default", first["revision"])
+    assert first["input"]["uri"] == data and first["input"]["digest"] == ref.digest
     assert ref.rows == 5 and ref.digest == engine_for(ref).resolve(DatasetRef(uri=data)).digest
     assert [p.name for p in stored(tmp_path)] == [first["md5"][2:]]
 
