@@ -256,13 +256,12 @@ def _of_rows(
     for place, metric in enumerate(metrics):
         found: dict[str, Any] = {"metric": metric.name, "direction": metric.direction, "errors": {}, "baselines": {}}
         for who, out in said.items():
-            output = out.values.get(metric.needs)
+            value, why, output = out.figure(metric, y, rows)
             if output is None:
-                found["errors"][who] = out.missing.get(metric.needs, f"the model gives no {metric.needs}")
+                found["errors"][who] = why
                 continue
-            output = output if rows is None else output[rows]
             into = found if who in ("candidate", "champion", "baseline") else found["baselines"]
-            into[who], why = metric.figure(y, output)
+            into[who] = value
             if why:
                 found["errors"][who] = why
                 continue

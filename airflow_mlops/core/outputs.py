@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[Any]
 
 BASELINES = ("prior",)
-"""Models without features: ``prior`` says the shares of the classes, or the mean of the numbers, of these very rows."""
+"""Models without features: ``prior`` says the shares of the classes, or the mean of the numbers, of these very rows.
+Labels are those of one class, numbers the mean or the median: whichever is better by the metric."""
 
 OFF_BY = 1e-3
 """Probabilities in single precision add up to 1 within this."""
@@ -55,10 +56,32 @@ class Outputs:
 
     :param values: of ``labels``, ``scores``, ``probabilities`` those that it can give; see :mod:`.metrics`.
     :param missing: why it can't give the others.
+    :param instead: other values of a simple model, of which the best by each metric counts.
     """
 
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    instead: tuple[Mapping[str, Any], ...] = ()
+
+    def figure(self, metric: Metric, y: Array, rows: Array | None = None) -> tuple[float | None, str, Array | None]:
+        """The metric's figure, why there is none, and the output that it is of.
+
+        :param metric: which.
+        :param y: the truth of the rows.
+        :param rows: places of them; ``None``: all.
+        """
+        found: list[tuple[float | None, str, Array | None]] = []
+        for values in (self.values, *self.instead):
+            output = values.get(metric.needs)
+            if output is None:
+                continue
+            output = output if rows is None else output[rows]
+            found.append((*metric.figure(y, output), output))
+        known = [f for f in found if f[0] is not None]
+        if known:
+            sign = 1 if metric.higher_is_better else -1
+            return max(known, key=lambda f: sign * (f[0] or 0.0))
+        return found[0] if found else (None, self.missing.get(metric.needs, f"the model gives no {metric.needs}"), None)
 
 
 def task_of(metrics: Sequence[Metric], wanted: str = "") -> str:
@@ -326,7 +349,9 @@ def _as_text(truth: Truth) -> Truth:
 def baseline_of(name: str, truth: Truth) -> Outputs:
     """What a model without features says: the best constant for these rows, known only afterwards.
 
-    Fitted on the rows it is judged on, it is at least as hard to beat as one fitted on the training rows.
+    Fitted on the rows it is judged on, it is at least as hard to beat as one fitted on the training rows. Which
+    constant is best is the metric's to say: the mean has the least squared error, the median the least absolute one,
+    and by F1 the best is often the positive class, although its rows are the fewer.
 
     :param name: of :data:`BASELINES`.
     """
@@ -334,10 +359,12 @@ def baseline_of(name: str, truth: Truth) -> Outputs:
 
     n = len(truth.y)
     if truth.task == "regression":
-        return Outputs(values={"labels": np.full(n, float(truth.y.mean()))})
+        mean, median = ({"labels": np.full(n, float(v))} for v in (truth.y.mean(), np.median(truth.y)))
+        return Outputs(values=mean, instead=(median,))
     shares = np.bincount(truth.y, minlength=len(truth.classes)) / n
     labels = np.full(n, int(shares.argmax()))
     if truth.task == "binary":
         p = np.full(n, shares[1])
-        return Outputs(values={"labels": labels, "scores": p, "probabilities": p})
+        other = {"labels": 1 - labels}
+        return Outputs(values={"labels": labels, "scores": p, "probabilities": p}, instead=(other,))
     return Outputs(values={"labels": labels, "probabilities": np.tile(shares, (n, 1))})

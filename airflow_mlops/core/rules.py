@@ -159,6 +159,9 @@ class BeatsChampion(Rule):
 class BeatsBaseline(Rule):
     """The candidate is better than a simple model.
 
+    The best constant is the best by this metric. In recall no model beats the one that says yes to every row: ask for
+    F1 or average precision there.
+
     :param metric: the metric's name.
     :param by: the improvement is above 0 and at least this; not negative.
     :param baseline: which of those that were evaluated; empty: the first.

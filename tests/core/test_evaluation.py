@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from airflow_mlops.core.comparison import evaluate
 from airflow_mlops.core.errors import EmptyDataset, LabelError, ModelError, SchemaMismatch, UnknownName, UsageError
 from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure
+from airflow_mlops.core.gates import BeatsBaseline, GatePolicy, judge
 from airflow_mlops.core.metrics import METRICS, metrics_of
 from airflow_mlops.core.outputs import Outputs, Truth, baseline_of, features_of, outputs_of, task_of, truth_of
 
@@ -298,6 +299,41 @@ def test_the_baseline_is_the_best_constant() -> None:
     assert baseline_of("prior", truth).values["labels"].tolist() == [int(share > 0.5)] * len(truth.y)
     with pytest.raises(UnknownName, match="did you mean 'prior'"):
         made(truth, truth.y * 1.0, baseline="priro")
+
+
+@pytest.mark.parametrize("name", ["f1", "precision", "recall", "accuracy", "balanced_accuracy", "mcc"])
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_no_class_for_all_rows_beats_the_baseline(name: str, share: float) -> None:
+    """Of few positives the greater class has no F1 at all; to call everything positive has one."""
+    y = (np.arange(100) < 100 * share).astype(int)
+    truth = Truth(task="binary", y=y, classes=(0, 1), kept=np.ones(100, dtype=bool))
+    for k in (0, 1):
+        says = {"candidate": Outputs(values={"labels": np.full(100, k)})}
+        found = evaluate(
+            model_name="late",
+            truth=truth,
+            metrics=[name],
+            candidate=Contender(version="1"),
+            champion=Contender(state="missing"),
+            outputs=says,
+            baseline="prior",
+            slices={"half": np.arange(100) % 2},
+            replicates=0,
+        )
+        for figure in (found.metrics[0], *(s.metrics[0] for s in found.slices)):
+            assert figure.baseline is not None
+            assert figure.candidate is None or figure.candidate <= figure.baseline + 1e-12
+        assert judge(found, GatePolicy(checks=[BeatsBaseline(name)])).decision == "reject"
+
+
+@pytest.mark.parametrize("name", ["mae", "mse", "rmse", "r2", "mape", "median_ae"])
+def test_neither_mean_nor_median_beats_the_baseline(name: str) -> None:
+    y = np.random.default_rng(0).exponential(size=500) + 0.1  # the mean is far above the median
+    truth = Truth(task="regression", y=y, classes=(), kept=np.ones(500, dtype=bool))
+    figures = [METRICS[name].figure(y, np.full(500, v))[0] for v in (y.mean(), np.median(y))]
+    baseline = baseline_of("prior", truth).figure(METRICS[name], y)[0]
+    assert baseline == (max if METRICS[name].higher_is_better else min)(figures)
+    assert figures[0] != figures[1]
 
 
 # ---------------------------------------------------------------- values
