@@ -103,9 +103,9 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     """
     data, training, lineage = _part(card, "data"), _part(card, "training"), _part(card, "lineage")
     lines = [f"# {_cell(card.get('model'))} version {_cell(card.get('version'))}", ""]
-    if not purpose_of(card):
+    if not said_of(card, "purpose"):
         lines += ["## Purpose", "", f"{UNKNOWN.capitalize()}: nobody has said it.", ""]
-    for heading, text in _part(card, "about").items():
+    for heading, text in headings_of(card):
         lines += [f"## {_cell(heading).capitalize()}", "", _cell(text, most=5000), ""]
     lines += ["## Limits", "", *(f"- {_cell(limit, most=1000)}" for limit in card.get("limits") or ()), ""]
     lines += ["## Figures", "", *_figure_lines(card), ""]
@@ -151,9 +151,15 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def purpose_of(card: Mapping[str, Any]) -> str:
-    """What it is for, as the author of the DAG said; empty where nobody did."""
-    return next((str(text).strip() for k, text in _part(card, "about").items() if k.strip().lower() == "purpose"), "")
+def said_of(card: Mapping[str, Any], heading: str) -> str:
+    """What the author of the DAG said under a heading, ``purpose`` say; empty where nothing."""
+    about = _part(card, "about").items()
+    return next((str(text).strip() for name, text in about if str(name).strip().lower() == heading), "")
+
+
+def headings_of(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the author said, heading by heading; the limits stand with those that the records tell."""
+    return [(str(k), str(v)) for k, v in _part(card, "about").items() if str(k).strip().lower() != "limits"]
 
 
 def spreads_of(fairness: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
@@ -197,7 +203,9 @@ def _checks(gate: Decision | None) -> list[dict[str, Any]]:
 
 def _limits(card: Mapping[str, Any], gate: Decision | None, training: Record | None) -> list[str]:
     """What is known not to be known, from the records themselves."""
-    limits = [] if purpose_of(card) else ["What it is for, and what not, nobody has said."]
+    limits = [text] if (text := said_of(card, "limits")) else []
+    if not said_of(card, "purpose"):
+        limits.append("What it is for, and what not, nobody has said.")
     until = card["data"]["trained_until"]
     limits.append(
         f"It has seen data until {until}; what changed since is not in it."

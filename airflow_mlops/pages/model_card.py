@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_mlops.core.model_card import NOBODY_ASKED, purpose_of
+from airflow_mlops.core.model_card import NOBODY_ASKED, headings_of, said_of
 from airflow_mlops.pages import words
 from airflow_mlops.pages.evaluation import evaluated, fairness_rows
 from airflow_mlops.pages.layout import PLAIN, Frame, render
@@ -30,10 +30,10 @@ def model_card_page(card: Mapping[str, Any], *, frame: Frame = PLAIN) -> str:
         model=card.get("model") or "model",
         version=card.get("version") or "?",
         lead=f"Made the champion by {lineage.get('decided_by') or 'policy'}{f' in {run}' if run else ''}.",
-        about=[(str(k).capitalize(), str(v)) for k, v in part(card, "about").items()],
+        about=[(heading.capitalize(), text) for heading, text in headings_of(card)],
         limits=[str(limit) for limit in listed(card, "limits")],
         figures=evaluated(card),
-        purpose=purpose_of(card),
+        purpose=said_of(card, "purpose"),
         slices=[s for s in listed(card, "slices") if isinstance(s, Mapping)],
         fairness=fairness_rows(part(card, "fairness")),
         nobody_asked=NOBODY_ASKED,

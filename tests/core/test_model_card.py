@@ -74,7 +74,7 @@ def test_slices_have_intervals_and_groups_their_rates() -> None:
         slices=(Slice(by="carrier", value="AA", rows=90, metrics=(part,)),),
         fairness={"with": "fairlearn", "note": "", "by": {"carrier": said}},
     )
-    about = {"Purpose": "Which flights will be late."}
+    about = {"Purpose": "Which flights will be late.", "limits": "Not for cargo."}
     card = model_card(VERSION, promotion=PROMOTION, evaluation=judged, about=about)
     assert card["slices"][0]["interval"] == [0.61, 0.79]
     assert card["fairness"]["by"]["carrier"]["selection_rate"]["ratio"] == 0.8
@@ -83,6 +83,7 @@ def test_slices_have_intervals_and_groups_their_rates() -> None:
     assert "| carrier | selection\\_rate | 0.05 | 0.8 | AA 0.25, UA 0.2 |" in text
     for shown in ("Rates by group", "0.61 to 0.79", "AA 0.25, UA 0.2"):
         assert shown in page, shown
+    assert card["limits"][0] == "Not for cargo." and text.count("## Limits") == page.count(">Limits<") == 1
     limits = "\n".join(card["limits"])
     assert "true_positive_rate by carrier is not known of UA" in limits
     assert "What it is for" not in limits and "treated alike" not in limits and "judged by group" not in limits
