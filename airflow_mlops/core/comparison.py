@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_mlops.core.bootstrap import LEVELS, quantiles, rare, replicate, statistic
+from airflow_mlops.core.confusion import confusion_of
 from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure, Slice
 from airflow_mlops.core.fairness import fairness_of
@@ -105,6 +106,7 @@ def evaluate(
         importances=importances or {},
         explanations=explanations or {},
         fairness=_fairness(truth, said.get("candidate"), every, fairness),
+        confusion=confusion_of(truth.y, truth.classes, _labels(said)),
         frozen=frozen or {},
         config=config,
     )
@@ -126,6 +128,15 @@ def _fairness(
             if by == name:
                 groups.setdefault(name, np.full(len(truth.y), "", dtype=object))[rows] = value
     return fairness_of(truth.y, labels, groups)
+
+
+def _labels(said: Mapping[str, Outputs]) -> dict[str, Array]:
+    """Those of the models that give labels."""
+    return {
+        who: said[who].values["labels"]
+        for who in ("candidate", "champion")
+        if who in said and "labels" in said[who].values
+    }
 
 
 def _counts(truth: Truth, candidate: Outputs | None, rows: Array) -> dict[str, int]:

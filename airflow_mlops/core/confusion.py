@@ -1,9 +1,11 @@
-"""Figures of resampled rows from their confusion matrices: sums per cell, and what metrics make of them."""
+"""Confusion matrices: of the rows, and of resampled ones, as sums per cell and what metrics make of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from airflow_mlops.core.results import JSON, plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -12,6 +14,33 @@ if TYPE_CHECKING:
 
 Statistic: TypeAlias = "Callable[[Array], Array]"
 """Counts of rows, shape ``(replicates, n)``, to the metric's figures, shape ``(replicates,)``, NaN where undefined."""
+
+
+MOST_CLASSES = 20
+"""Of more classes the matrix is no page any more."""
+
+
+def confusion_of(y: Array, classes: Sequence[Any], said: Mapping[str, Array]) -> dict[str, JSON]:
+    """How often each class was taken for which; empty where there are no classes, more than 20, or no labels.
+
+    :param y: class index of each row, shape ``(n,)``.
+    :param classes: the labels in the order of their index.
+    :param said: who -> the class index that it gave to each row, shape ``(n,)``.
+    :returns: ``{"classes": [...], who: [[rows of the first class taken for the first, ...], ...]}``.
+
+    >>> import numpy as np
+    >>> confusion_of(np.array([0, 0, 1]), ("ok", "late"), {"candidate": np.array([0, 1, 1])})
+    {'classes': ['ok', 'late'], 'candidate': [[1, 1], [0, 1]]}
+    """
+    import numpy as np
+
+    k = len(classes)
+    if not 2 <= k <= MOST_CLASSES or not said:
+        return {}
+    found: dict[str, JSON] = {"classes": [str(c) for c in classes]}
+    for who, labels in said.items():
+        found[who] = plain(np.bincount(np.asarray(y) * k + labels, minlength=k * k).reshape(k, k))
+    return found
 
 
 def by_code(code: Array, size: int) -> Callable[[Array, Array | None], Array]:

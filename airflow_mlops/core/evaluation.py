@@ -246,6 +246,8 @@ class Evaluation:
         "features": [{"name", "mean_abs", "mean"}]}``; where there is none, ``method`` is ``permutation`` and ``note``
         says why.
     :param fairness: rates by group, see :func:`~airflow_mlops.core.fairness.fairness_of`.
+    :param confusion: how often each class was taken for which: ``{"classes", "candidate", "champion"}``, the last two a
+        row a true class and a column a label that was given; empty for numbers and for more than 20 classes.
     :param frozen: where the rows are kept: ``{"run_id", "kept", "sha256", "why", "read"}``; ``read`` says whether they
         were read from ``source`` or from the kept ``copy``.
     :param config: digest of what was asked for: metrics, slices, seed, replicates.
@@ -267,6 +269,7 @@ class Evaluation:
     importances: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     explanations: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     fairness: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    confusion: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     frozen: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     config: str = ""
     record: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
@@ -281,7 +284,7 @@ class Evaluation:
             set_(self, name, _built(Contender, getattr(self, name), name))
         set_(self, "metrics", _figures(self.metrics))
         set_(self, "slices", tuple(_built(Slice, s, "slice") for s in _sequence(self.slices, "slices")))
-        for name in ("data", "record", "leakage", "importances", "explanations", "fairness", "frozen"):
+        for name in ("data", "record", "leakage", "importances", "explanations", "fairness", "confusion", "frozen"):
             set_(self, name, plain(_mapping(self, name)))
         set_(self, "slice_errors", {str(k): str(v) for k, v in _mapping(self, "slice_errors").items()})
         for name in ("rows", "dropped"):
@@ -314,7 +317,10 @@ class Evaluation:
         return _built(cls, value, "evaluation")
 
 
-_OPTIONAL = ("leakage", "importances", "baselines", "known_interval", "counts", "explanations", "fairness", "frozen")
+_OPTIONAL = (
+    *("leakage", "importances", "baselines", "known_interval", "counts"),
+    *("explanations", "fairness", "confusion", "frozen"),
+)
 """Fields whose emptiness says nothing: evaluations without them keep their digest."""
 
 

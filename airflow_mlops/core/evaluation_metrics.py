@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_mlops.core.evaluation import Evaluation, Figure
 from airflow_mlops.core.results import digest, finite
 
@@ -21,7 +23,8 @@ def metrics_of_evaluation(evaluation: Evaluation) -> dict[str, float]:
     ``roc_auc_champion`` and ``roc_auc_baseline`` those of the others; ``roc_auc_improvement`` is positive where the
     candidate is better, and ``roc_auc_improvement_lower`` is what one is 95 % sure of; ``roc_auc/carrier/UA`` is the
     candidate's in a slice, ``importance/x`` and ``shap/x`` what a column does, and
-    ``fairness/carrier/selection_rate_ratio`` how alike groups are treated.
+    ``fairness/carrier/selection_rate_ratio`` how alike groups are treated; of two classes ``confusion/true_positives``
+    and the other three are counts of rows.
 
     >>> from airflow_mlops.core.evaluation import Contender
     >>> figure = Figure(metric="roc_auc", direction="higher", candidate=0.75, champion=0.5)
@@ -58,6 +61,11 @@ def metrics_of_evaluation(evaluation: Evaluation) -> dict[str, float]:
         for rate, spread in rates.items() if isinstance(rates, dict) else ():
             for what in ("difference", "ratio"):
                 add(spread.get(what) if isinstance(spread, dict) else None, "fairness", name, f"{rate}_{what}")
+    cells: Any = evaluation.confusion.get("candidate")
+    if isinstance(cells, list) and [len(row) for row in cells if isinstance(row, list)] == [2, 2]:
+        for i, true in enumerate(("negatives", "positives")):
+            for j, taken in enumerate(("negatives", "positives")):
+                add(cells[i][j], "confusion", f"true_{true}" if i == j else f"false_{taken}")
     return found
 
 

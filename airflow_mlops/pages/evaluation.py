@@ -59,6 +59,7 @@ def evaluation_page(evaluation: Mapping[str, Any], *, frame: Frame = PLAIN) -> s
         ],
         figures=evaluated(evaluation),
         charts=[c for name, c in charts_of(evaluation).items() if name != "intervals"],
+        confusion=_confusion(part(evaluation, "confusion")),
         fairness=fairness_rows(fairness),
         slices=[
             {
@@ -72,6 +73,20 @@ def evaluation_page(evaluation: Mapping[str, Any], *, frame: Frame = PLAIN) -> s
             if isinstance(f, Mapping)
         ][:MOST_CHECKS],
     )
+
+
+def _confusion(confusion: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A table a model: a row a true class, with how many there are and for which class they were taken."""
+    classes = [str(c) for c in listed(confusion, "classes")]
+    tables = []
+    for who in ("candidate", "champion"):
+        cells = [[finite(v) or 0 for v in row] for row in listed(confusion, who) if isinstance(row, list)]
+        if len(cells) == len(classes) > 1 and all(len(row) == len(classes) for row in cells):
+            rows = [
+                (name, sum(row), list(zip(classes, row, strict=True))) for name, row in zip(classes, cells, strict=True)
+            ]
+            tables.append({"who": who, "classes": classes, "rows": rows})
+    return tables
 
 
 def fairness_rows(fairness: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import warnings
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
 
 from airflow_mlops.core.comparison import evaluate
 from airflow_mlops.core.errors import EmptyDataset, LabelError, ModelError, SchemaMismatch, UnknownName, UsageError
@@ -157,6 +159,7 @@ def test_regression_and_multiclass() -> None:
     )
     assert all(f.bound(0.9) > 0 for f in evaluation.metrics)
     assert evaluation.figure("r2").baseline == pytest.approx(0)
+    assert evaluation.confusion == {}
 
     labels = rng.choice(["a", "b", "c"], 300)
     truth = truth_of(labels, task="classification")
@@ -171,6 +174,32 @@ def test_regression_and_multiclass() -> None:
         model_name="m", truth=truth, metrics=names, outputs=outputs, baseline="", replicates=100, **two
     )
     assert all(f.bound(0.9) > 0 for f in evaluation.metrics)
+    assert evaluation.confusion == {
+        "classes": ["a", "b", "c"],
+        **{who: confusion_matrix(truth.y, out.values["labels"]).tolist() for who, out in outputs.items()},
+    }
+
+
+@pytest.mark.parametrize("classes", [20, 21])
+def test_who_was_taken_for_whom(classes: int) -> None:
+    """scikit-learn's counts, also of a class that no row has; of many classes it would be no page any more."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes - 1, 500)
+    truth = Truth(task="multiclass", y=y, classes=tuple(range(classes)), kept=np.ones(500, dtype=bool))
+    said = rng.integers(0, classes, 500)
+    evaluation = evaluate(
+        model_name="m",
+        truth=truth,
+        metrics=["accuracy"],
+        candidate=Contender(version="2"),
+        champion=Contender(version="1"),
+        outputs={"candidate": Outputs(values={"labels": said}), "champion": Outputs()},
+        replicates=0,
+    )
+    expected = confusion_matrix(y, said, labels=range(classes)).tolist()
+    assert evaluation.confusion.get("candidate") == (expected if classes == 20 else None)
+    assert "champion" not in evaluation.confusion
+    assert evaluation.digest == dataclasses.replace(evaluation).digest
 
 
 @given(st.lists(st.sampled_from([0, 1, None]), max_size=30))

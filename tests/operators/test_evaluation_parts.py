@@ -185,12 +185,17 @@ def test_every_figure_interval_and_picture_is_in_mlflow(train: Any, holdout: Dat
     assert metrics["roc_auc_baseline"] == 0.5 and "roc_auc_champion" not in metrics
     assert metrics["roc_auc/carrier/AA"] == found.slices[0].metrics[0].candidate
     assert metrics["importance/x"] > metrics["importance/z"] > 0
+    (right, alarms), (missed, hits) = found.confusion["candidate"]
+    assert sum((right, alarms, missed, hits)) == found.rows and found.confusion["classes"] == ["0", "1"]
+    names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+    assert [metrics[f"confusion/{n}"] for n in names] == [right, alarms, missed, hits]
     ours = hook.get_conn().get_run(candidate["run_id"]).data.metrics
     assert (ours["holdout_roc_auc_lower"], ours["holdout_roc_auc_upper"]) == (low, high)
     for name in ("intervals", "importance", "shap", "shap_rows", "fairness_carrier"):
         told = "".join(svg(hook, run.info.run_id, name).itertext())
         assert ("x" if name != "fairness_carrier" else "AA") in told
-    assert "By group" in hook.read_text(run.info.run_id, "evaluation.html")
+    page = hook.read_text(run.info.run_id, "evaluation.html")
+    assert "By group" in page and "What the candidate took for what" in page and f"<strong>{hits}</strong>" in page
     assert found.explanations["method"] == "shap" and found.explanations["rows"] == 20
     assert [f["name"] for f in found.explanations["features"]] == ["x", "z"]
     points = hook.read_json(run.info.run_id, "explanations/shap.json")["points"]

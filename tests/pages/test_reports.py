@@ -118,6 +118,14 @@ def test_an_evaluation_that_could_not_be_made_says_so():
     assert "the champion could not be scored: files are gone" in evaluation_page(value)
 
 
+def test_who_was_taken_for_whom_is_a_table_a_model():
+    cells = {"classes": ["ok", "<late>"], "candidate": [[90, 3], [4, 12345]], "champion": [[1, 2]]}
+    page = evaluation_page({**VALUES["evaluation"], "confusion": cells})
+    assert "What the candidate took for what" in page and "What the champion took for what" not in page
+    assert "<strong>12,345</strong>" in page and "<late>" not in page
+    assert "took for what" not in evaluation_page(VALUES["evaluation"])
+
+
 def test_a_profile_shows_every_column_with_its_nulls():
     assert PAGES["profile"].count('<section class="card">') == len(ledger.COLUMNS)
     assert "nulls 2 % (400 of 20,000)" in PAGES["profile"]
