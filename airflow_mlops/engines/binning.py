@@ -6,6 +6,8 @@ the value is compared. That is exact, whatever the map: of two values the smalle
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +52,7 @@ class Bins:
                 self._edge = np.full(CELLS, np.inf)
                 self._edge[cells] = self.edges
                 self._crossed = np.isfinite(self._edge)
+                self._dense = np.count_nonzero(self._crossed) * _MANY > CELLS
                 self._first = np.searchsorted(cells, np.arange(CELLS), side="left")
             if not crowded:
                 break
@@ -72,20 +75,23 @@ class Bins:
             return np.bincount(np.searchsorted(self.edges, values), minlength=self.size)
         scratch = scratch or Scratch()
         cells = self._map.cells(values, scratch)
-        near = self._crossed.take(cells, out=scratch.flags("above", len(values)), mode="wrap")
-        if np.count_nonzero(near) * _MANY > len(values):
-            np.greater(values, self._edges_of(cells, scratch), out=near)
-            above = cells[near]
+        dense = self._dense
+        if not dense:
+            near = self._crossed.take(cells, out=scratch.flags("above", len(values)), mode="wrap")
+            dense = np.count_nonzero(near) * _MANY > len(values)
+        if dense:
+            above = np.greater(values, self._edges_of(cells, scratch), out=scratch.flags("above", len(values)))
+            np.left_shift(cells, 1, out=cells)
+            np.add(cells, above, out=cells)
+            below, beyond = np.bincount(cells, minlength=2 * CELLS).reshape(CELLS, 2).T
         else:
             places = np.flatnonzero(near)
-            above = cells.take(places)
-            above = above[values.take(places) > self._edge.take(above)]
-        beyond = np.bincount(above, minlength=CELLS)
-        below = np.bincount(cells, minlength=CELLS) - beyond
+            crossed = cells.take(places)
+            beyond = np.bincount(crossed[values.take(places) > self._edge.take(crossed)], minlength=CELLS)
+            below = np.bincount(cells, minlength=CELLS) - beyond
         # sums of floats, but of whole numbers; an edge has a bin after it, so that none falls out
-        found = (
-            np.bincount(self._first, below, self.size) + np.bincount(self._first + 1, beyond, self.size)[: self.size]
-        )
+        found = np.bincount(self._first, below, self.size)
+        found += np.bincount(self._first + 1, beyond, self.size)[: self.size]
         return found.astype(np.int64)
 
     def _edges_of(self, cells: Any, scratch: Scratch) -> Any:
@@ -129,6 +135,54 @@ class Map:
         np.add(scaled, _WHOLE + 1.0, out=scaled)
         cells = scaled.view(np.int64)
         return np.bitwise_and(cells, _MASK, out=cells)
+
+
+NARROW = 1000
+"""Bins of even width that bins of equal share are made of, at most; at least three quarters as many."""
+
+_STEPS = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
+
+
+def even(low: float, high: float) -> tuple[float, ...]:
+    """Edges of many narrow bins from the least to the greatest value: multiples of a short decimal number. None where
+    there is no room for so many.
+
+    >>> edges = even(-3.02, 4.1)
+    >>> len(edges), edges[:2], edges[-1]
+    (890, (-3.016, -3.008), 4.096)
+    """
+    width = high - low
+    if not (math.isfinite(width) and width > 1e-290):
+        return ()
+    power = math.floor(math.log10(width / NARROW))
+    step = next(s for s in _STEPS if s == _STEPS[-1] or s * 10.0 ** (power - 1) >= width / NARROW)
+    unit = float(f"{step}e{power - 1}")
+    first, last = math.floor(low / unit), math.ceil(high / unit)
+    if last - first > 2 * NARROW:
+        return ()
+    edges = tuple(e for k in range(first, last + 1) if low <= (e := float(f"{k * step}e{power - 1}")) < high)
+    return edges if all(a < b for a, b in itertools.pairwise(edges)) else ()
+
+
+def equal_shares(counts: Any, bins: int) -> Any:
+    """Which edges make bins of equal share of narrow ones, to a quarter of a share; ``None``: no edges do.
+
+    :param counts: of the narrow bins, the last of which has no upper edge.
+    :param bins: how many there are to be.
+
+    >>> equal_shares(np.array([5, 5, 1, 1, 8, 10, 10]), 4).tolist()
+    [1, 4, 5]
+    >>> equal_shares(np.array([5, 15, 0, 20, 0]), 4) is None
+    True
+    """
+    sums, total = np.cumsum(counts)[:-1], int(np.sum(counts))
+    if len(sums) < bins or not total:
+        return None
+    wanted = np.arange(1, bins) * (total / bins)
+    after = np.searchsorted(sums, wanted).clip(1, len(sums) - 1)
+    near = np.where(wanted - sums[after - 1] <= sums[after] - wanted, after - 1, after)
+    close = np.abs(sums[near] - wanted) <= total / bins / 4
+    return near if close.all() else None
 
 
 def _ordered(values: Any, scratch: Scratch) -> Any:

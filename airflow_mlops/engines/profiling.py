@@ -1,9 +1,10 @@
 """Profiles, counted in one pass and bounded memory; in two where bins have to be chosen first.
 
 Batches of Arrow go through the tallies of their columns (:mod:`airflow_mlops.engines.tallies`), on as many threads as
-there are. Bin counts are exact. Where bins have to be chosen, they are quantiles of a sample that depends on the rows
-alone and not on their order: rows whose hash is small. Moments are sums of whole numbers, because a sum of floats
-depends on its order in the last digits. So the same rows give the same profile in any order and any split into files.
+there are. Bin counts are exact. Where bins have to be chosen, they are of equal share: made of many narrow ones, or
+quantiles of a sample that depends on the rows alone and not on their order, rows whose hash is small. Moments are sums
+of whole numbers, because a sum of floats depends on its order in the last digits. So the same rows give the same
+profile in any order and any split into files.
 """
 
 from __future__ import annotations
@@ -54,42 +55,64 @@ def profile(
 
 
 def _counted(rows: Rows, group: Sequence[Column], models: Mapping[str, ColumnProfile]) -> dict[str, ColumnProfile]:
-    """The profiles of some columns: counted in the bins of a reference, else in those that a first look finds.
+    """The profiles of some columns: counted in the bins of a reference, else in those that are found on the way.
 
-    The count relies on what the first look saw and on what somebody says the extremes are; where it turns out
-    otherwise, the column is counted again.
+    Of many rows, numbers are counted in many narrow bins first, of which bins of equal share are made. What that does
+    not do for (few different values, long tails, times) needs a first look at some rows, and a count after it.
     """
-    from airflow_mlops.engines import sampling, streams
+    from airflow_mlops.engines import binning, sampling, streams
     from airflow_mlops.engines.tallies import Numbers, Words
 
-    fresh = [c for c in group if c.type in _ORDERED and c.name not in models]
-    if fresh:
-        rows = streams.held(rows, [*(sampling.keys(rows.columns) if rows.count > SAMPLE else ()), *group])
-    looks = sampling.looks(rows, fresh, SAMPLE)
-    few = {name: seen.values for name, seen in looks.items() if seen.values is not None}
+    fresh = {c.name for c in group if c.type in _ORDERED and c.name not in models}
     numbers = [c for c in group if c.type in _NUMBERS]
     said = rows.extremes(numbers)
     said |= sampling.extremes(rows, unsaid) if (unsaid := [c for c in numbers if c.name not in said]) else {}
+    narrow: dict[str, tuple[float, ...]] = {}
+    if rows.count > SAMPLE:
+        narrow = {name: binning.even(*said[name]) for name in said if name in fresh}
+    few: dict[str, tuple[float, ...]] = {}
+    looks: dict[str, sampling.Look] = {}
 
     def tally(column: Column) -> Numbers | Words:
         name, model = column.name, models.get(column.name)
         if column.type not in _ORDERED or (model is not None and model.kind == "categorical"):
             known = [c for c, _ in model.top] if model is not None and model.kind == "categorical" else None
             return Words(column, -1 if model is not None and model.kind == "text" else MOST_DISTINCT, known)
-        edges = few.get(name) or (model.edges if model is not None else _increasing(looks[name].quantiles))
+        if model is not None:
+            edges = model.edges
+        else:
+            edges = few.get(name) or (_increasing(looks[name].quantiles) if name in looks else narrow[name])
         return Numbers(column, edges, discrete=name in few, extremes=said.get(name))
 
-    found = sampling.tallied(rows, group, tally)
-    again = []
-    for name, one in found.items():
-        if isinstance(one, Numbers):
-            said[name] = (one.low, one.high)
-            if name in few and len(one.values()) >= MAX_BINS:
-                del few[name]  # it has more values than the first look could see
-                again.append(one.column)
-            elif not one.scaled:
-                again.append(one.column)
-    found = {**found, **(sampling.tallied(rows, again, tally) if again else {})}
+    def counted(columns: Sequence[Column]) -> dict[str, Numbers | Words]:
+        """Each column's tally. It relies on what the first look saw and on what somebody says the extremes are; where
+        it turns out otherwise, the column is counted again.
+        """
+        found, again = dict(sampling.tallied(rows, columns, tally)), []
+        for name, one in found.items():
+            if isinstance(one, Numbers):
+                said[name] = (one.low, one.high)
+                more = name in few and len(one.values()) >= MAX_BINS  # than the first look could see
+                if more:
+                    del few[name]
+                if name in narrow and not one.scaled:
+                    narrow[name] = binning.even(one.low, one.high)
+                if more or not one.scaled:
+                    again.append(one.column)
+        return {**found, **(sampling.tallied(rows, again, tally) if again else {})}
+
+    found = counted([c for c in group if c.name not in fresh or c.name in narrow]) if narrow else {}
+    for name in list(narrow):
+        one = found[name]
+        if not (isinstance(one, Numbers) and one.settle()):
+            del found[name]
+    rest = [c for c in group if c.name not in found]
+    unseen = [c for c in rest if c.name in fresh]
+    if unseen:
+        rows = streams.held(rows, [*(sampling.keys(rows.columns) if rows.count > SAMPLE else ()), *rest])
+        looks |= sampling.looks(rows, unseen, SAMPLE)
+        few |= {name: seen.values for name, seen in looks.items() if seen.values is not None}
+    found |= counted(rest) if rest else {}
     return {c.name: _made(found[c.name], models.get(c.name)) for c in group}
 
 

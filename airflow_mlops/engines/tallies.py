@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from airflow_mlops.core.columns import MAX_BINS, TEXT_LIMIT
 from airflow_mlops.engines import arrays, hashing
-from airflow_mlops.engines.binning import Bins
+from airflow_mlops.engines.binning import Bins, equal_shares
 from airflow_mlops.engines.duck import Column
 from airflow_mlops.engines.profiling import moments, scale
 from airflow_mlops.engines.scratch import Scratch
@@ -185,6 +185,15 @@ class Numbers(Tally):
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.first += other.first
         self.second += other.second
+
+    def settle(self) -> bool:
+        """Make bins of equal share of these, many narrow ones; whether that can be done."""
+        chosen = equal_shares(self.counts, MAX_BINS)
+        if chosen is None:
+            return False
+        self.edges = tuple(self.edges[i] for i in chosen)
+        self.counts = np.add.reduceat(self.counts, [0, *(chosen + 1)])
+        return True
 
     @property
     def date(self) -> bool:

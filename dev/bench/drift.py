@@ -1,10 +1,11 @@
 """How long a drift check takes: rows are read once, counted in the bins of a stored profile, and never read again.
 
-Each figure is that of a whole process, beside one that only scans the same Parquet file: a sum over every column, since
-counts and extremes alone are answered from the file's statistics. 20 numeric and 5 categorical columns, nothing has
-changed. Memory is the peak of the process. Beside it a loop of scipy's Kolmogorov-Smirnov and chi-square, and three
-libraries, each in an environment of its own, with what they say. Then the binned Kolmogorov-Smirnov distance beside the
-exact one, a file of many columns, and the stored profiles of many models.
+Each figure is that of a whole process, beside one that only scans the same Parquet file: it counts and takes the
+extremes of every column, which DuckDB answers from the file's statistics in a few milliseconds, reading nothing, unless
+it is told to look at the values: here it is told. 20 numeric and 5 categorical columns, nothing has changed. Memory is
+the peak of the process. Beside it a loop of scipy's Kolmogorov-Smirnov and chi-square, and three libraries, each in an
+environment of its own, with what they say. Then the binned Kolmogorov-Smirnov distance beside the exact one, a file of
+many columns, and the stored profiles of many models.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ SCAN = """
 import duckdb
 con = duckdb.connect()
 con.execute("SET threads = 2")
-names = con.execute("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(?))", [PATH]).fetchall()
-parts = [f'sum("{n}")' if t == "DOUBLE" else f'sum(length("{n}"))' for n, t in names]
+con.execute("SET disabled_optimizers = 'statistics_propagation'")
+names = [r[0] for r in con.execute("DESCRIBE SELECT * FROM read_parquet(?)", [PATH]).fetchall()]
+parts = [f'count("{n}"), min("{n}"), max("{n}")' for n in names]
 con.execute(f"SELECT {', '.join(parts)} FROM read_parquet(?)", [PATH]).fetchall()
 """
 

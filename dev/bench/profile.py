@@ -16,17 +16,7 @@ REPO = Path(__file__).parent.parent.parent
 sys.path[0] = str(REPO)  # in place of this folder, whose profile.py is not the standard library's
 
 from dev.bench._print import Figures  # noqa: E402
-from dev.bench.drift import process, write  # noqa: E402
-
-SCAN = """
-import duckdb
-con = duckdb.connect()
-con.execute("SET threads = 2")
-con.execute("SET disabled_optimizers = 'statistics_propagation'")
-names = [r[0] for r in con.execute("DESCRIBE SELECT * FROM read_parquet(?)", [PATH]).fetchall()]
-parts = [f'count("{n}"), min("{n}"), max("{n}")' for n in names]
-con.execute(f"SELECT {', '.join(parts)} FROM read_parquet(?)", [PATH]).fetchall()
-"""
+from dev.bench.drift import SCAN, process, write  # noqa: E402
 
 PROFILE = """
 from airflow_mlops.core.datasets import DatasetRef

@@ -143,7 +143,11 @@ def test_a_discrete_column_that_the_sample_saw_too_little_of_is_counted_again(
     assert set(profile.columns["id"].counts) != {0} and len(profile.columns["id"].counts) == MAX_BINS
 
 
-def test_statistics_of_a_file_are_looked_at_and_not_believed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sample", [500, 200_000], ids=["many rows", "few rows"])
+def test_statistics_of_a_file_are_looked_at_and_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample: int
+) -> None:
+    monkeypatch.setattr(profiling, "SAMPLE", sample)
     table = everything(3000, seed=1)  # with infinities, which a file's statistics call extremes
     ref = written(tmp_path / "a", table, [])
     rows = parquet.rows(ref, locate(ref), 2)
@@ -366,6 +370,73 @@ def test_a_reference_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     FileEngine().profile(ref, reference=reference, columns=clean)
     assert seen == [len(clean)]
     assert dataclasses.asdict(reference)["rows"] == 3000
+
+
+def test_many_rows_are_read_once_for_their_bins_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, rows = np.random.default_rng(0), 20_000
+    table = {
+        "x": rng.normal(20, 3, rows),
+        "age": rng.integers(0, 9000, rows),
+        "word": np.array(["a", "b"])[rng.integers(0, 2, rows)],
+        "tail": np.exp(rng.normal(0, 5, rows)),
+        "few": rng.integers(0, 7, rows),
+    }
+    ref = written(tmp_path / "a", pa.table(table), [5000])
+    monkeypatch.setattr(profiling, "SAMPLE", 2000)
+    seen: list[set[str]] = []
+    feeds = parquet.ParquetRows.feeds
+    monkeypatch.setattr(
+        parquet.ParquetRows,
+        "feeds",
+        lambda self, columns: seen.append({c.name for c in columns}) or feeds(self, columns),
+    )
+    FileEngine().profile(ref, columns=["x", "age", "word"])
+    assert seen == [{"x", "age", "word"}]
+    seen.clear()
+    found = FileEngine().profile(ref)
+    assert seen == [set(table), {"tail", "few", "x", "age", "word"}]  # then a look at what narrow bins don't do for
+    for name in ("x", "age"):
+        column = found.columns[name]
+        shares = np.array(column.counts) / rows
+        assert len(shares) == MAX_BINS and shares.min() >= 0.01 and shares.max() <= 0.03
+        counted = np.bincount(np.searchsorted(column.edges, table[name]), minlength=MAX_BINS)
+        assert list(column.counts) == counted.tolist()
+        assert max(len(f"{e:.12g}") for e in column.edges) <= 7, "short numbers"
+    assert found.columns["few"].edges == tuple(map(float, range(7)))
+    tail = np.array(found.columns["tail"].counts) / rows
+    assert len(tail) == MAX_BINS and abs(tail - 0.02).max() < 0.02  # quantiles of a sample
+
+
+@QUICK
+@given(st.tuples(finite, finite).map(sorted))
+@example([0.0, 5e-324])
+@example([-1.7e308, 1.7e308])
+@example([1e9, 1e9 + 1e-6])
+@example([0.0, 1000.0])
+def test_even_edges_are_in_order_and_many(ends: list[float]) -> None:
+    low, high = ends
+    edges = binning.even(low, high)
+    assert list(edges) == sorted(set(edges)) and all(low <= e < high for e in edges)
+    assert not edges or 0.74 * binning.NARROW < len(edges) <= binning.NARROW + 1
+    if math.isfinite(high - low) and high - low > 1e-3 * max(abs(low), abs(high), 1e-280):
+        assert edges
+
+
+@QUICK
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=120), st.integers(2, 12))
+def test_equal_shares_are_equal_to_a_half(counts: list[int], bins: int) -> None:
+    chosen = binning.equal_shares(np.array(counts), bins)
+    sums, share = np.cumsum(counts), sum(counts) / bins
+    if chosen is None:
+        near = [min(abs(s - i * share) for s in sums[:-1]) if len(sums) > 1 else 1 for i in range(1, bins)]
+        places = (
+            [int(np.argmin([abs(s - i * share) for s in sums[:-1]])) for i in range(1, bins)] if len(sums) > 1 else []
+        )
+        assert not share or len(sums) <= bins or max(near) > share / 4 or len(set(places)) < len(places)
+    else:
+        parts = np.add.reduceat(counts, [0, *(chosen + 1)])
+        assert len(parts) == bins and sum(parts) == sum(counts)
+        assert 0.5 * share <= min(parts) and max(parts) <= 1.5 * share
 
 
 def test_long_texts_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
