@@ -7,6 +7,7 @@ run's closing line are repeated at the end. Further arguments go to every run. T
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -63,6 +64,8 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        if name != "systems":  # which takes longest, and is waiting for most of it
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, 5)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 

@@ -20,14 +20,10 @@ from airflow_mlops.engines.binning import Bins, equal_shares
 from airflow_mlops.engines.duck import Column
 from airflow_mlops.engines.profiling import moments, scale
 from airflow_mlops.engines.scratch import Scratch
+from airflow_mlops.engines.sums import sum_of_half, sum_of_rounded
 
 _ONE = 2.0**52
 _HALF = 2.0**51
-_WHOLE = 1.5 * 2.0**52
-"""Added to a float of at most 2**51, it is rounded to a whole number, which is what the bits of the sum then say."""
-
-_WHOLE_BITS = int(np.float64(_WHOLE).view(np.int64))
-_SPLIT = 1.5 * 2.0**78
 _FEW = 4096
 """Texts that are looked at one by one; for more it is worth to load Arrow's functions."""
 
@@ -122,8 +118,8 @@ class Numbers(Tally):
         self.first = self.second = 0
         if self.said and self.width:
             least, most = ((end - self.center) / (self.width / _ONE) for end in self.said)
-            self._sum = _sum_of_half if least >= -_HALF - 0.5 and most <= _HALF + 0.5 else _sum
-            self._cut = self._sum is _sum_of_half and least < -_HALF
+            self._sum = sum_of_half if least >= -_HALF - 0.5 and most <= _HALF + 0.5 else sum_of_rounded
+            self._cut = self._sum is sum_of_half and least < -_HALF
 
     MOST = MAX_BINS
     """Values beside the known ones after which a column is not taken for discrete any more."""
@@ -231,28 +227,6 @@ class Numbers(Tally):
     def moments(self) -> tuple[float | None, float | None]:
         """Mean and sum of squared deviations."""
         return (None, None) if self.date else moments(self.center, self.width, self.valid, self.first, self.second)
-
-
-def _sum(numbers: Any, scratch: Scratch) -> int:
-    """The sum of floats, each rounded to a whole number below 2**53 (ties to even); nothing is lost."""
-    upper = scratch.floats("upper", len(numbers))
-    np.rint(numbers, out=numbers)
-    np.add(numbers, _SPLIT, out=upper)
-    np.subtract(upper, _SPLIT, out=upper)
-    np.subtract(numbers, upper, out=numbers)
-    return int(np.add.reduce(upper)) + int(np.add.reduce(numbers))
-
-
-def _sum_of_half(numbers: Any, scratch: Scratch) -> int:
-    """The same of floats from -2**51 to 2**51 + 0.5, in fewer steps.
-
-    The bits of the floats, rounded, add up to the sum modulo 2**64; the sum of the floats themselves tells which of
-    those that are alike it is.
-    """
-    about = int(np.add.reduce(numbers))
-    np.add(numbers, _WHOLE, out=numbers)
-    bits = int(np.add.reduce(numbers.view(np.int64))) - len(numbers) * _WHOLE_BITS
-    return about + (bits - about + 2**63) % 2**64 - 2**63
 
 
 def _text(us: int, column: Column) -> str:

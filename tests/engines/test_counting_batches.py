@@ -23,7 +23,7 @@ from airflow_mlops.core.columns import MAX_BINS
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError
 from airflow_mlops.core.profile import Profile
-from airflow_mlops.engines import FileEngine, binning, hashing, parquet, profiling, sampling, streams, tallies
+from airflow_mlops.engines import FileEngine, binning, hashing, parquet, profiling, sampling, streams, sums, tallies
 from airflow_mlops.engines.duck import Column
 from airflow_mlops.engines.locate import locate
 from airflow_mlops.engines.scratch import Scratch
@@ -218,8 +218,8 @@ HALF = 2.0**51
 @example(np.full(70_000, -HALF))
 def test_sums_of_rounded_floats_lose_nothing(values: np.ndarray) -> None:
     whole = sum(round(v) for v in values.tolist())  # ties to even, as everywhere
-    assert tallies._sum(values.copy(), Scratch()) == whole
-    assert tallies._sum_of_half(values.copy(), Scratch()) == whole
+    assert sums.sum_of_rounded(values.copy(), Scratch()) == whole
+    assert sums.sum_of_half(values.copy(), Scratch()) == whole
 
 
 @QUICK
