@@ -16,10 +16,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_mlops.core.drift_bounds import QUADRATIC, ks_bound, quadratic_bounds, wasserstein_bound
 from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_cells, numeric_cells, unseen_rows
 from airflow_mlops.core.drift_policy import SHARES, DriftPolicy
 from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, risen_floor
-from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, ks_bound, refined, share_test, unseen_test
+from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, refined, share_test, unseen_test
 from airflow_mlops.core.errors import PolicyError, UnknownName
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
 
@@ -222,7 +223,9 @@ def _distribution(
             p_value = refined(tests[test], r, c, p_value, seed=int(digest(list(r), list(c)), 16))
     details: dict[str, JSON] = {"test": test, "statistic": statistic, "cells": k, "effects": dict(sizes)}
     if kind == NUMERIC and k > 1:
-        details["ks_distance_error"] = ks_bound(r, c)
+        details["errors"] = {"ks_distance": ks_bound(r, c), "wasserstein": wasserstein_bound(cells)}
+        if test in QUADRATIC and p_value <= policy.alpha:
+            details["statistic_on_rows"] = list(quadratic_bounds(r, c, tails=QUADRATIC[test]))
     floor = policy.floors.get(name, effects[name].floor)
     return _Finding("distribution", was.name, p_value, sizes.get(name, 0.0), floor, name, details, cells, k > 1)
 
@@ -291,13 +294,20 @@ def _judge(
                 f.name,
                 Status.FAILED if drift else Status.PASSED,
                 f.column,
-                f"{f.measure} {f.effect:.3g} (floor {floor:.3g}), corrected p {corrected:.2g}",
+                f"{f.measure} {f.effect:.3g}{_error(f)} (floor {floor:.3g}), corrected p {corrected:.2g}",
                 observed=f.effect,
                 expected=f"{f.measure} < {floor:.3g} or corrected p > {policy.alpha:g}",
                 details=details,
             )
         )
     return checks
+
+
+def _error(finding: _Finding) -> str:
+    """What binning can hide of the effect, where it is not defined by the bins."""
+    errors = finding.details.get("errors")
+    error = errors.get(finding.measure) if isinstance(errors, Mapping) else None
+    return f" (on the rows up to {error:.2g} from that)" if isinstance(error, float) and error > 0 else ""
 
 
 def _usable(finding: _Finding) -> bool:

@@ -62,10 +62,16 @@ def numeric_cells(reference: ColumnProfile, current: ColumnProfile) -> Cells:
         if sum(x + y > 0 for x, y in zip(r, c, strict=True)) < 2:
             return Cells(reference=(sum(r),), current=(sum(c),), points=(reference.mean or 0.0,))
         raise _too_few(r, c)
+    extremes = (reference.minimum, reference.maximum, current.minimum, current.maximum)
+    known = all(isinstance(x, int | float) for x in extremes)
+    points = tuple(sum(middles[i] * (r[i] + c[i]) for i in g) / sum(r[i] + c[i] for i in g) for g in groups)
     return Cells(
         reference=tuple(sum(r[i] for i in g) for g in groups),
         current=tuple(sum(c[i] for i in g) for g in groups),
-        points=tuple(sum(middles[i] * (r[i] + c[i]) for i in g) / sum(r[i] + c[i] for i in g) for g in groups),
+        points=points,
+        reach=tuple(max(x - bounds[g[0]], bounds[g[-1] + 1] - x) for x, g in zip(points, groups, strict=True))
+        if known
+        else (),
         scale=reference.std or 0.0,
     )
 

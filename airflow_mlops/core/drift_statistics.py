@@ -30,12 +30,14 @@ class Cells:
     :param reference: rows per cell in the reference.
     :param current: rows per cell in the current batch.
     :param points: where each cell lies, in the column's own unit; for ordered cells only.
+    :param reach: how far from its point a row of each cell can be, in the same unit; empty: not known.
     :param scale: the reference's standard deviation, in the same unit; 0 where it has none.
     """
 
     reference: tuple[float, ...]
     current: tuple[float, ...]
     points: tuple[float, ...] = ()
+    reach: tuple[float, ...] = ()
     scale: float = 0.0
 
     @property
@@ -134,7 +136,8 @@ def hellinger(reference: Counts, current: Counts, _: Cells | None = None) -> Any
 def ks_distance(reference: Counts, current: Counts, _: Cells | None = None) -> Any:
     """The greatest distance between the two cumulative shares at the cells' edges, 0 to 1.
 
-    Never more than the distance on the raw rows; :func:`ks_bound` says how much less it can be.
+    Never more than the distance on the raw rows; how much less it can be:
+    :func:`~airflow_mlops.core.drift_bounds.ks_bound`.
     """
     import numpy as np
 
@@ -144,8 +147,8 @@ def ks_distance(reference: Counts, current: Counts, _: Cells | None = None) -> A
 def wasserstein(reference: Counts, current: Counts, cells: Cells) -> Any:
     """The distance mass has to be moved on average, in standard deviations of the reference.
 
-    The mass of a cell is taken to sit at its point, so the error is at most the mean width of the cells that differ.
-    Infinite where the reference is constant and any mass moved.
+    The mass of a cell is taken to sit at its point: :func:`~airflow_mlops.core.drift_bounds.wasserstein_bound` says how
+    far off that can be. Infinite where the reference is constant and any mass moved.
     """
     import numpy as np
 

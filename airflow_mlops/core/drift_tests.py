@@ -78,25 +78,6 @@ def kolmogorov_smirnov(reference: Counts, current: Counts) -> tuple[float, float
     return distance, float(min(max(kstwo.sf(distance, max(round(m * n / (m + n)), 1)), 0.0), 1.0))
 
 
-def ks_bound(reference: Counts, current: Counts) -> float:
-    """How far above the binned Kolmogorov-Smirnov distance the one on raw rows can be.
-
-    Inside a cell the reference can gain its whole share before the current batch gains any, or the other way round;
-    the cumulative shares at both ends of the cell limit it.
-
-    >>> round(ks_bound([25, 25, 25, 25], [25, 25, 25, 25]), 3)
-    0.25
-    """
-    import numpy as np
-
-    p, q = shares(reference), shares(current)
-    after = np.cumsum(p - q)
-    before = np.concatenate([[0.0], after[:-1]])
-    above = np.minimum(before + p, after + q)
-    below = np.minimum(-before + q, -after + p)
-    return float(max(above.max(), below.max()) - np.abs(after).max())
-
-
 def cramer_von_mises(reference: Counts, current: Counts) -> tuple[float, float]:
     """Cramér-von Mises on grouped data; see :func:`anderson_darling` for the p-value."""
     return _quadratic(reference, current, tails=False)

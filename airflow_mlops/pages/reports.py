@@ -73,6 +73,7 @@ def report_page(
         held_caption=_caption(held, "passed or do not apply"),
         plots=plots,
         chart=chart,
+        statistics=_statistics(report) if kind == "drift" else [],
         chart_title="Largest effects, as a multiple of their bound" if kind == "drift" else "Figures",
         inputs=sorted(part(report, "inputs").items()),
         details={k: v for k, v in details.items() if k != "histograms"},
@@ -252,6 +253,9 @@ def _facts(kind: str, details: Mapping[str, Any]) -> list[tuple[str, Any]]:
             ),
             ("Rule", words.name(details.get("rule"))),
         ]
+        for label, key in (("Compared with", "compared_with"), ("Which is", "comparison")):
+            if details.get(key):
+                found.append((label, words.name(details[key])))
     if labels:
         found += [
             ("Predictions", words.number(labels.get("predictions"))),
@@ -280,6 +284,27 @@ def _chart(kind: str, report: Mapping[str, Any]) -> Markup | str:
     return charts.bars(
         "Effect over its bound", rows, desc="Over 1 is past the bound. Drift also needs a small p-value."
     )
+
+
+def _statistics(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The test and every effect of each column, with what the bins can hide of those that are not defined by them."""
+    rows = []
+    for check in listed(report, "checks"):
+        details = part(check, "details")
+        effects, errors = part(details, "effects"), part(details, "errors")
+        if check.get("name") != "distribution" or not effects:
+            continue
+        rows.append(
+            {
+                "column": check.get("subject") or "",
+                "test": details.get("test"),
+                "statistic": details.get("statistic"),
+                "rows": listed(details, "statistic_on_rows"),
+                "p": details.get("p_value"),
+                "effects": [(name, value, errors.get(name)) for name, value in effects.items()],
+            }
+        )
+    return rows[:MOST_CHECKS]
 
 
 def _evidence(

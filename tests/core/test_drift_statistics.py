@@ -11,21 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from airflow_mlops.core.drift import DriftPolicy, check_drift
+from airflow_mlops.core.drift_bounds import ks_bound, quadratic_bounds, wasserstein_bound
+from airflow_mlops.core.drift_cells import numeric_cells
 from airflow_mlops.core.drift_statistics import EFFECTS, Cells, jensen_shannon, psi, risen_floor, wasserstein
 from airflow_mlops.core.drift_tests import (
     TESTS,
     anderson_darling,
     benjamini_hochberg,
     chi_square,
+    cramer_von_mises,
     g_test,
     kolmogorov_smirnov,
-    ks_bound,
     refined,
     share_test,
     unseen_test,
     weighted_chi_square_tail,
 )
-from tests.core.drift_samples import SAMPLERS, column
+from airflow_mlops.pages import report_page
+from airflow_mlops.pages.words import number
+from tests.core.drift_samples import SAMPLERS, column, profile
 
 counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=30).filter(lambda c: sum(c) > 0)
 
@@ -86,6 +91,75 @@ def test_kolmogorov_smirnov_from_bins_is_within_its_bound_of_scipy_on_rows(name:
     distance, p = kolmogorov_smirnov(was.counts, now.counts)
     assert distance <= exact.statistic + 1e-12 <= distance + ks_bound(was.counts, now.counts) + 2e-12
     assert p >= exact.pvalue - 1e-12  # errs to the safe side
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["normal", "heavy_tailed", "log_normal"]),
+    st.integers(60, 3000),
+    st.integers(60, 3000),
+    st.sampled_from([0.0, 0.1, 1.0, 20.0]),
+    st.sampled_from([0.2, 1.0, 3.0]),
+)
+def test_statistics_are_scipys_on_the_raw_rows_within_the_stated_bounds(
+    seed: int, name: str, m: int, n: int, shift: float, scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = SAMPLERS[name](rng, m), SAMPLERS[name](rng, n) * scale + shift
+    was = column("x", a)
+    cells = numeric_cells(was, column("x", b, like=was))
+    r, c = cells.reference, cells.current
+    distance, _ = kolmogorov_smirnov(r, c)
+    assert distance <= stats.ks_2samp(a, b).statistic + 1e-9 <= distance + ks_bound(r, c) + 2e-9
+    error = wasserstein_bound(cells)
+    assert error is not None
+    exact = stats.wasserstein_distance(a, b) / a.std(ddof=1)
+    assert abs(float(wasserstein(r, c, cells)) - exact) <= error * (1 + 1e-9)
+    low, high = quadratic_bounds(r, c, tails=False)
+    assert low <= stats.cramervonmises_2samp(a, b, method="asymptotic").statistic * (1 + 1e-9) <= high * (1 + 2e-9)
+    assert low <= cramer_von_mises(r, c)[0] <= high
+    low, high = quadratic_bounds(r, c, tails=True)
+    assert low <= rows_anderson_darling(a, b) <= high
+
+
+def rows_anderson_darling(a: Any, b: Any) -> float:
+    """Scipy's statistic of the rows as it is before it is standardised, which depends on the sizes alone."""
+    m, n = len(a), len(b)
+    together = m + n
+    of_a = np.argsort(np.concatenate([a, b])) < m
+    gap = (np.cumsum(of_a) / m - np.cumsum(~of_a) / n)[:-1]
+    j = np.arange(1, together)
+    return float(m * n * (gap**2 / (j * (together - j))).sum())
+
+
+def test_the_statistic_of_the_rows_is_scipys_anderson_darling() -> None:
+    rng = np.random.default_rng(4)
+    pairs = [(rng.normal(size=300), rng.normal(shift, 1, 200)) for shift in (0.0, 0.2, 0.5)]
+    ours = [rows_anderson_darling(a, b) for a, b in pairs]
+    theirs = [stats.anderson_ksamp([a, b], variant="continuous").statistic for a, b in pairs]
+    slope = (ours[1] - ours[0]) / (theirs[1] - theirs[0])
+    assert ours[2] == pytest.approx(1 + slope * theirs[2]) and ours[0] == pytest.approx(1 + slope * theirs[0])
+
+
+@pytest.mark.parametrize("measure", ["ks_distance", "wasserstein", "jensen_shannon"])
+def test_a_report_states_the_bound_beside_each_figure_that_bins_are_not_exact_for(measure: str) -> None:
+    rng = np.random.default_rng(6)
+    was = profile({"x": rng.normal(size=2000), "y": rng.choice(list("abc"), 2000)})
+    now = profile({"x": rng.normal(0.3, 1, 900), "y": rng.choice(list("abc"), 900)}, like=was)
+    report = check_drift(was, now, DriftPolicy(numeric_effect=measure))
+    of = {c.subject: c for c in report.checks if c.name == "distribution"}
+    cells = numeric_cells(was.columns["x"], now.columns["x"])
+    stated: Any = of["x"].details["errors"]
+    assert stated == {
+        "ks_distance": ks_bound(cells.reference, cells.current),
+        "wasserstein": wasserstein_bound(cells),
+    }
+    assert of["x"].details["statistic_on_rows"] == list(quadratic_bounds(cells.reference, cells.current, tails=True))
+    assert "errors" not in of["y"].details
+    assert ("on the rows up to" in of["x"].message) is (measure != "jensen_shannon")
+    page = report_page(report.to_dict())
+    assert page.count("±") == 3 and " to ".join(map(number, of["x"].details["statistic_on_rows"])) in page  # type: ignore[arg-type]
 
 
 def test_kolmogorov_smirnov_equals_scipys_where_every_value_has_its_bin() -> None:
