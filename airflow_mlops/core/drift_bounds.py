@@ -57,8 +57,8 @@ def quadratic_bounds(reference: Counts, current: Counts, *, tails: bool) -> tupl
 
     Of m and n rows, all different: :math:`\frac{mn}{N} \sum_{j<N} w_j (F_j - G_j)^2` over the rows of both together,
     with :math:`w_j = N / (j (N - j))` and :math:`1 / N`. Inside a cell F and G only rise, so their difference stays
-    between what it is when one sample's rows of the cell come all first; and it is at most N / min(m, n) times the share
-    of the rows before, or behind.
+    between what it is when one sample's rows of the cell come all first; and it is at most N / min(m, n) times the
+    share of the rows before, or behind.
 
     >>> low, high = quadratic_bounds([50, 50, 50, 50], [40, 60, 60, 40], tails=True)
     >>> 0 < low < 1.3 < high < 3
