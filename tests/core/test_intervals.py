@@ -101,8 +101,8 @@ def test_shares_are_scipys(n: int, share: float, confidence: float) -> None:
 
 
 def test_each_share_is_of_its_own_rows() -> None:
-    y, said = np.array([1, 1, 1, 0, 0, 0, 0, 0]), np.array([1, 1, 0, 1, 0, 0, 0, 0])
-    for metric, k, n in [("accuracy", 6, 8), ("precision", 2, 3), ("recall", 2, 3)]:
+    y, said = np.array([1, 1, 1, 1, 0, 0, 0, 0]), np.array([1, 1, 0, 0, 1, 0, 0, 0])
+    for metric, k, n in [("accuracy", 5, 8), ("precision", 2, 3), ("recall", 2, 4)]:
         found = interval_of(metric, y, said)
         assert (found["low"], found["high"]) == clopper_pearson(k, n)
     assert interval_of("precision", y, np.zeros(8)) == {}

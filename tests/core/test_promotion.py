@@ -190,6 +190,30 @@ def test_an_approval_of_exactly_this_passes_and_of_anything_else_does_not() -> N
         assert codes(PromotionRequest.of(MODEL, wanted, approval=missing)) == ["approval_differs"]
 
 
+def test_two_approvals_are_of_two_people_and_the_policy_is_nobody() -> None:
+    wanted = gate(decision="require_approval")
+    request = PromotionRequest.of(MODEL, wanted)
+
+    def asked(gate: dict[str, Any], *people: str) -> PromotionRequest:
+        return PromotionRequest.of(MODEL, gate, approval=[approval(request, decided_by=p) for p in people])
+
+    assert look(asked(wanted, "ada", "bob"), SCENE).step == "claim"
+    assert codes(asked(wanted, "ada", "ada")) == ["not_approved"]
+    assert codes(asked(wanted, "policy")) == codes(asked(wanted, "ada", "policy")) == ["not_approved"]
+
+
+def test_an_approval_counts_as_it_is_in_the_ledger() -> None:
+    wanted = gate(decision="require_approval")
+    request = PromotionRequest.of(MODEL, wanted)
+    asked = PromotionRequest.of(MODEL, wanted, approval=approval(request))
+    (given,) = asked.approvals
+    scene = dataclasses.replace(SCENE, gate=asked.gate)
+    assert judge(asked, dataclasses.replace(scene, approvals=(given,))).step == "claim"
+    for recorded in ((), (None,), (dataclasses.replace(given, decided_by="bob"),)):
+        judgement = judge(asked, dataclasses.replace(scene, approvals=recorded))
+        assert [r.code for r in judgement.refusals] == ["not_approved"]
+
+
 def test_an_approval_does_not_help_a_rejected_version() -> None:
     request = PromotionRequest.of(MODEL, gate(decision="reject"))
     asked = PromotionRequest.of(MODEL, gate(decision="reject"), approval=approval(request))
