@@ -4,8 +4,9 @@ Five worlds: *stable*; *seasonal*, half a standard deviation up and down in the 
 not mind; *sudden*, three columns move by 0.6 sd in week 26 and the model with them; *gradual*, they move by 1.2 sd over
 the year; *outage*, for three weeks 60 % of a column are null and no labels come.
 
-Three policies: this package's (drift in two of three checks, performance realised a week later, four weeks of cooldown,
-an alert where labels are missing); *weekly*, whatever happens; *any p < 0.05*, without correction or effect size.
+Four policies: this package's (drift in two of three checks, performance realised a week later, four weeks of cooldown,
+an alert where labels are missing); the same with the *same week a year before* as the drift check's reference, in place
+of what the model was trained on; *weekly*, whatever happens; *any p < 0.05*, without correction or effect size.
 
 *For nothing*: a training while what the model knows is what there is, or during the outage. *Blind*: weeks in which the
 model was off by more than a quarter of a standard deviation. Seeded: the same figures every time.
@@ -103,11 +104,21 @@ def any_p(seen: Seen) -> bool:
     return any(isinstance(p, float) and p < 0.05 for p in found)
 
 
-POLICIES: Mapping[str, Callable[[Seen], bool]] = {"ours": ours, "weekly": lambda seen: True, "any p < 0.05": any_p}
+POLICIES: Mapping[str, Callable[[Seen], bool]] = {
+    "ours": ours,
+    "ours, a year before": ours,
+    "weekly": lambda seen: True,
+    "any p < 0.05": any_p,
+}
+SEASONAL = "ours, a year before"
 
 
-def batch(world: World, week: int, rng: np.random.Generator, rows: int, like: Profile | None = None) -> Profile:
-    """The rows of a week, counted."""
+def batch(
+    world: World, week: int, rng: np.random.Generator, rows: int, like: Profile | None = None, *, before: bool = False
+) -> Profile:
+    """The rows of a week, counted; of the same week a year ``before``, when there was the season alone."""
+    if before:
+        world = WORLDS["seasonal"] if world is WORLDS["seasonal"] else WORLDS["stable"]
     columns = {f"x{i}": rng.normal(world.shift(week) if i < 3 else 0.0, 1.0, rows) for i in range(COLUMNS)}
     if week in world.outage:
         columns["x9"] = np.where(rng.random(rows) < 0.6, np.nan, columns["x9"])
@@ -123,8 +134,11 @@ class Year:
     blind: int = 0
 
 
-def replay(world: World, policy: Callable[[Seen], bool], seed: int) -> Year:
-    """A year of one world under one policy. A decision to retrain gives a new champion in the week after."""
+def replay(world: World, policy: Callable[[Seen], bool], seed: int, *, seasonal: bool = False) -> Year:
+    """A year of one world under one policy. A decision to retrain gives a new champion in the week after.
+
+    :param seasonal: compare with the same week a year before.
+    """
     rng, year = np.random.default_rng(seed), Year()
     trained, version, labelled = 0, 1, 0
     reference = batch(world, 0, rng, 5 * ROWS)
@@ -133,7 +147,9 @@ def replay(world: World, policy: Callable[[Seen], bool], seed: int) -> Year:
     trainings: list[tuple[str, str, str]] = []
     for week in range(1, WEEKS + 1):
         off = abs(world.shift(week) - world.shift(trained)) if world.matters else 0.0
-        report = check_drift(reference, batch(world, week, rng, ROWS, reference), seed=seed)
+        now = batch(world, week, rng, ROWS, reference)
+        was = batch(world, week, rng, ROWS, reference, before=True) if seasonal else reference
+        report = check_drift(was, now, seed=seed)
         drift.insert(0, Outcome(at=day(week), subject=day(week), outcome=str(report.status)))
         if week not in world.outage:
             labelled = week
@@ -158,12 +174,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--years", type=int, default=3, help="of each world; the figures are means")
     asked = parser.parse_args()
-    print(f"{'world':<10}{'policy':<16}{'trainings':>11}{'for nothing':>13}{'blind weeks':>13}   a year")
+    print(f"{'world':<10}{'policy':<20}{'trainings':>11}{'for nothing':>13}{'blind weeks':>13}   a year")
     for world_name, world in WORLDS.items():
         for policy_name, policy in POLICIES.items():
-            years = [replay(world, policy, asked.seed + i) for i in range(asked.years)]
+            seasonal = policy_name == SEASONAL
+            years = [replay(world, policy, asked.seed + i, seasonal=seasonal) for i in range(asked.years)]
             means = [np.mean([getattr(y, f) for y in years]) for f in ("trainings", "for_nothing", "blind")]
-            print(f"{world_name:<10}{policy_name:<16}{means[0]:>11.1f}{means[1]:>13.1f}{means[2]:>13.1f}")
+            print(f"{world_name:<10}{policy_name:<20}{means[0]:>11.1f}{means[1]:>13.1f}{means[2]:>13.1f}")
     return 0
 
 

@@ -68,6 +68,12 @@ def test_case(case: dict[str, Any]) -> None:
     assert case["because"] in decision.reasons[0]
 
 
+@pytest.mark.parametrize("field", ["model", "labelled_until", "configuration", "newest"])
+def test_who_would_train_something_else_decides_something_else(field: str) -> None:
+    other = dataclasses.replace(QUIET, **{field: "2013-04-29"})
+    assert other.base != QUIET.base and dataclasses.replace(other, **{field: getattr(QUIET, field)}).base == QUIET.base
+
+
 # --- laws ------------------------------------------------------------------------------------------------------------
 
 ends = st.lists(st.sampled_from(["passed", "failed", "error", "insufficient_data"]), max_size=5)

@@ -14,3 +14,7 @@ def test_a_stable_year_and_an_outage_start_next_to_nothing_where_a_bare_p_value_
     for world, most in (("stable", 1), ("outage", 2)):
         assert replay(WORLDS[world], ours, seed=1).trainings <= most
     assert replay(WORLDS["stable"], any_p, seed=1).trainings > 15
+
+
+def test_a_season_is_no_drift_from_the_same_week_a_year_before() -> None:
+    assert replay(WORLDS["seasonal"], ours, seed=1, seasonal=True).trainings <= 1
