@@ -158,7 +158,9 @@ def test_a_report_states_the_bound_beside_each_figure_that_bins_are_not_exact_fo
     assert of["x"].details["statistic_on_rows"] == list(quadratic_bounds(cells.reference, cells.current, tails=True))
     assert "errors" not in of["y"].details
     assert ("on the rows up to" in of["x"].message) is (measure != "jensen_shannon")
-    page = report_page(report.to_dict())
+    told = {**report.to_dict(), "details": {**report.details, "compared_with": "1 partition: 2012-05"}}
+    page = report_page(told)
+    assert "<dt>Compared with</dt><dd><bdi>1 partition: 2012-05</bdi></dd>" in page
     assert page.count("±") == 3 and " to ".join(map(number, of["x"].details["statistic_on_rows"])) in page  # type: ignore[arg-type]
 
 
