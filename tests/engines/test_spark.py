@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,9 +16,13 @@ import pytest
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, DatasetNotFound, SchemaMismatch, UsageError
-from airflow_mlops.engines import FileEngine
+from airflow_mlops.engines import FileEngine, FrameEngine
 from airflow_mlops.engines.spark import SparkEngine
-from tests.engines.test_engines import parquet, sample
+from airflow_mlops.exceptions import DataValidationFailed
+from airflow_mlops.operators.quarantine import QuarantineDataOperator
+from airflow_mlops.operators.validation import ValidateDataOperator
+from tests.engines.test_engines import FRAME, parquet, sample
+from tests.engines.test_sql_rows import leaky
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -54,6 +60,39 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
             SparkEngine().resolve(DatasetRef(uri=str(tmp_path / name), engine="spark"))
     with pytest.raises(SchemaMismatch, match="did you mean 'carrier'"):
         SparkEngine().resolve(in_spark(whole.select("carier")))
+
+
+def test_rows_that_spark_counts_are_divided(run_task: Any, tmp_path: Path) -> None:
+    """They come back to be looked at one by one; exact numbers, dates and times as what they are."""
+    frame = sample().assign(fare=[decimal.Decimal(i) / 4 for i in range(60)])
+    ref = in_spark(parquet(tmp_path / "rows.parquet", frame))
+    places = {"quarantine": str(tmp_path / "bad.parquet"), "good": str(tmp_path / "good.parquet")}
+    suite = [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "delay"}}]
+    result = run_task(QuarantineDataOperator(task_id="q", data=ref, suite=suite, max_share=0.5, **places))
+    good, bad = frame.dropna(subset=["delay"]), frame[frame["delay"].isna()]
+    assert result["counts"]["good"] == len(good) and result["counts"]["quarantined"] == len(bad) == 9
+    assert result["input"]["digest"] == FileEngine().resolve(DatasetRef(uri=ref.uri)).digest
+    assert result["data"]["digest"] == FrameEngine(good).resolve(FRAME).digest
+    aside = pq.read_table(places["quarantine"])
+    assert sorted(aside.column("id").to_pylist()) == sorted(bad["id"].tolist())
+    with pytest.raises(DataValidationFailed, match=r"9 of 60 rows do not hold, more than 0\.1"):
+        run_task(QuarantineDataOperator(task_id="stopped", data=ref, suite=suite, **places))
+
+
+def test_what_gives_the_label_away_is_found_in_rows_that_spark_counts(run_task: Any, tmp_path: Path) -> None:
+    train, later = leaky(2000, 0, "2013-01-01"), leaky(400, 1, "2013-03-01")
+    twice = pd.concat([later, train[:7]], ignore_index=True)
+    told = train.assign(minutes=train["late"] * 15.0)
+    named = {"train": train, "later": later, "twice": twice, "told": told}
+    refs = {n: in_spark(parquet(tmp_path / f"{n}.parquet", f)) for n, f in named.items()}
+    suite = [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "distance"}}]
+    options: dict[str, Any] = {"suite": suite, "target": "late", "leakage": {"time": "at"}}
+    holds = ValidateDataOperator(task_id="v", data=refs["train"], holdout=refs["later"], **options)
+    assert run_task(holds)["passed"]
+    with pytest.raises(DataValidationFailed, match="7 of 407 rows of the holdout are in the training data"):
+        run_task(ValidateDataOperator(task_id="v", data=refs["train"], holdout=refs["twice"], **options))
+    with pytest.raises(DataValidationFailed, match="label_leak minutes"):
+        run_task(ValidateDataOperator(task_id="v", data=refs["told"], **{**options, "leakage": {}}))
 
 
 def test_a_connection_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
