@@ -87,7 +87,7 @@ def test_approvals_under_a_real_scheduler(stack: Stack) -> None:
     names = ("yes", "no", "cleared", "older")
     runs = {name: Run(stack, "approve_mine", f"late {name}") for name in names}
     others = Run(stack, "approve_others", "late others")
-    two, twice = (Run(stack, "approve_both", f"late {name}") for name in ("two", "twice"))
+    two = Run(stack, "approve_both", "late two")
     passwords = json.loads((stack.home / "simple_auth_manager_passwords.json.generated").read_text())
     grace = Client(stack.url, "grace", passwords["grace"])
 
@@ -112,10 +112,9 @@ def test_approvals_under_a_real_scheduler(stack: Stack) -> None:
     with pytest.raises(StackError, match=r"403.*not a respondent"):
         others.answer("Approve")
 
-    for run, second in ((two, grace), (twice, None)):
-        for task, who in (("approve", None), ("second", second)):
-            run.waiting(task)
-            run.answer("Approve", task=task, who=who)
+    for task, who in (("approve", None), ("second", grace)):
+        two.waiting(task)
+        two.answer("Approve", task=task, who=who)
 
     assert runs["yes"].ended() == "success"
     decision = runs["yes"].result()
@@ -144,10 +143,6 @@ def test_approvals_under_a_real_scheduler(stack: Stack) -> None:
     assert two.ended() == "success"
     assert [two.result(task)["decided_by"] for task in ("approve", "second")] == ["admin", "grace"]
     assert (two.result("promote")["decision"], two.result("promote")["decided_by"]) == ("promoted", "admin and grace")
-
-    assert twice.ended() == "failed"
-    refused = twice.result("promote")
-    assert refused["decision"] == "refused" and "admin has approved twice; 2 people have to" in refused["reasons"][0]
 
 
 def _or_nothing(read: Any) -> dict[str, Any]:
