@@ -145,6 +145,21 @@ def test_columns_with_too_few_values_are_not_said_to_be_sound() -> None:
     assert check.details["enough"] == 3000
 
 
+@pytest.mark.parametrize(("before", "after", "drift"), [(0, 50, True), (50, 0, True), (50, 55, False)])
+def test_values_that_are_not_finite_are_a_share_that_drifts(before: int, after: int, drift: bool) -> None:
+    """NaN and infinity have no bin: the finite rows are as they were."""
+    reference = profile({"x": normal(1000 - before)})
+    batch = profile({"x": normal(1000 - after, seed=1)}, like=reference)
+    was, now = (
+        Profile(rows=1000, columns={"x": dataclasses.replace(p.columns["x"], count=1000, nonfinite=n)})
+        for p, n in ((reference, before), (batch, after))
+    )
+    report = check_drift(was, now)
+    assert status_of(report, "distribution") is Status.PASSED
+    assert status_of(report, "nonfinite_share") is (Status.FAILED if drift else Status.PASSED)
+    assert report.details["drift"] is drift and drifted_columns(report) == (["x"] if drift else [])
+
+
 @pytest.mark.parametrize("value", [3.0, 0.0, -2.0])
 def test_a_constant_that_stays_is_no_drift_and_one_that_changes_is(value: float) -> None:
     was = {"x": np.full(1000, value), "y": normal(1000)}
