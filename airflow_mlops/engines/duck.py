@@ -108,6 +108,9 @@ class Column:
         return f"CAST({self.sql} AS TIMESTAMP)"
 
 
+_UNSAFE = "statistics_propagation"
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Rows that are open for counting.
@@ -145,6 +148,10 @@ class Source:
         """All rows of a whole query that has :attr:`relation` in it."""
         with explained(self.label):
             return self.con.execute(sql, {**self.parameters, **parameters}).fetchall()
+
+    def keep_sides(self) -> None:
+        """From now on a join goes through its left side in its order, however many rows the right one has."""
+        self.con.execute(f"SET disabled_optimizers = '{_UNSAFE},build_side_probe_side'")
 
     def reader(self, select: str, rows: int) -> Any:
         """The rows of such a query as an Arrow reader, ``rows`` at a time, in their order."""
@@ -209,7 +216,7 @@ def connection(memory: str = MEMORY, threads: int = 0) -> Iterator[Any]:
             con.execute("SET enable_progress_bar = false")
             con.execute("SET preserve_insertion_order = true")
             # A file's statistics leave NaN out: DuckDB would take them as proof that a column has none.
-            con.execute("SET disabled_optimizers = 'statistics_propagation'")
+            con.execute(f"SET disabled_optimizers = '{_UNSAFE}'")
             yield con
         finally:
             con.close()

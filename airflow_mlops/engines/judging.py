@@ -106,6 +106,8 @@ def _one_query(source: Source, plans: dict[int, Plan]) -> dict[int, Outcome]:
 
 def _alone(source: Source, one: Plan) -> Outcome:
     try:
+        if one.kept:
+            source.run(one.kept.table, **one.parameters)
         if one.tail:
             (row,) = source.run(one.tail, **one.parameters)
         else:
@@ -152,8 +154,10 @@ def _of_rows(source: Source, plans: dict[int, Plan], rows: int) -> dict[int, lis
 def _of_groups(source: Source, plans: dict[int, Plan]) -> dict[int, list[Any]]:
     """Of what repeats, and of what is told once: each looks over the rows in its own way."""
     parts = []
+    if any(p.kept for p in plans.values()):
+        source.keep_sides()  # the examples are the first ones
     for i, p in plans.items():
-        tail = f"FROM {source.relation} AS data WHERE {p.bad}"
+        tail = p.kept.failing if p.kept else f"FROM {source.relation} AS data WHERE {p.bad}"
         once, order = ("DISTINCT ", " ORDER BY v") if p.once else ("", "")
         parts.append(f"(SELECT {once}{i} AS i, {_shown(p.shown)} AS v {tail}{order} LIMIT {EXAMPLES})")
     return _told(source, plans, " UNION ALL ".join(parts)) if parts else {}

@@ -12,6 +12,18 @@ from airflow_mlops.engines.duck import Column
 
 
 @dataclasses.dataclass(frozen=True)
+class Kept:
+    """A table of what does not hold.
+
+    :param table: SQL that makes it.
+    :param failing: SQL of the rows that do not hold, from FROM on; it looks into that table.
+    """
+
+    table: str
+    failing: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """How one expectation is counted and judged.
 
@@ -22,6 +34,7 @@ class Plan:
     :param bad: of an expectation about rows: SQL of the rows that do not hold.
     :param shown: the columns of a failing row that are shown as an example.
     :param tail: the whole query of a plan that needs one of its own.
+    :param kept: what is held for ``tail`` and the examples, where the rows' place can hold something.
     :param once: whether a failing value is shown once, however many rows have it.
     :param quick: cheaper aggregates with the values of ``aggregates``, behind one that says whether they can't be
         used; empty: there are none.
@@ -36,6 +49,7 @@ class Plan:
     tail: str = ""
     once: bool = False
     quick: tuple[str, ...] = ()
+    kept: Kept | None = None
 
 
 ANY = Expectation(type="expect_column_to_exist")

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_mlops.core.expectations import Outcome
 from airflow_mlops.engines.conditions import Scope, Uncompilable, present, value_of
 from airflow_mlops.engines.duck import Column
-from airflow_mlops.engines.plans import ANY, Plan, counted_of, mostly_of, need, take
+from airflow_mlops.engines.plans import ANY, Kept, Plan, counted_of, mostly_of, need, take
 from airflow_mlops.engines.verdicts import BY, mapped
 
 
@@ -29,24 +29,37 @@ def compound(scope: Scope, kwargs: dict[str, Any]) -> Plan:
 
 def _distinct_rows(scope: Scope, columns: tuple[Column, ...], counted: str, mostly: float) -> Plan:
     """Rows that are the only ones of their values; nulls and NaN equal one another, as pandas has it."""
+    mine = "key"
+    while any(c.name.lower().startswith(mine) for c in scope.source.columns):  # no column may be taken for one of these
+        mine += "_"
     keys = [f"CASE WHEN {present(c)} THEN {c.sql} END" for c in columns]
-    names = [f"key_{i}" for i in range(len(keys))]
+    names = [f"{mine}_{i}" for i in range(len(keys))]
     made = ", ".join(f"{k} AS {n}" for k, n in zip(keys, names, strict=True))
     listed = ", ".join(names)
     groups = f"SELECT {made}, {counted} AS counts, count(*) AS n FROM {scope.source.relation} AS data"
     inner = f"({groups} WHERE {scope.given('')} GROUP BY ALL)"
-    same = " AND ".join(f"{k} IS NOT DISTINCT FROM twice.{n}" for k, n in zip(keys, names, strict=True))
+    repeated = f"FROM {inner} AS g WHERE counts AND n > 1"
+    same = " AND ".join(f"{k} IS NOT DISTINCT FROM {mine}_twice.{n}" for k, n in zip(keys, names, strict=True))
     bad = scope.given(
-        f"({counted}) AND EXISTS (SELECT 1 FROM (SELECT {listed} FROM {inner} AS g WHERE counts AND n > 1) AS twice "
-        f"WHERE {same})"
+        f"({counted}) AND EXISTS (SELECT 1 FROM (SELECT {listed} {repeated}) AS {mine}_twice WHERE {same})"
     )
     tail = f"SELECT sum(n), sum(n) FILTER (WHERE counts), sum(n) FILTER (WHERE counts AND n > 1) FROM {inner} AS groups"
+    kept = None
+    if scope.in_duckdb:  # what repeats is held for the examples, instead of being looked for again
+        name = f"twice_{scope.prefix}"
+        kept = Kept(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {listed}, n AS {mine}_n {repeated}",
+            f"FROM {scope.source.relation} AS data SEMI JOIN {name} AS {mine}_twice ON {same} "
+            f"WHERE {scope.given(counted)}",
+        )
+        rows = f"(SELECT sum({mine}_n) FROM {name})"
+        tail = f"SELECT {scope.count()}, {scope.count(counted)}, {rows} FROM {scope.source.relation} AS data"
 
     def finish(values: Sequence[Any]) -> Outcome:
         rows, considered, twice = (int(v or 0) for v in values)
         return mapped(rows, considered, twice, mostly)
 
-    return Plan(ANY, (), finish, bad=bad, shown=columns, tail=tail)
+    return Plan(ANY, (), finish, bad=bad, shown=columns, tail=tail, kept=kept)
 
 
 def distinct_set(*, others: bool, all_of: bool) -> Callable[[Scope, dict[str, Any]], Plan]:

@@ -20,6 +20,7 @@ from airflow_mlops.core.expectations import TYPES, Expectation, Outcome, check_o
 from airflow_mlops.core.results import Status, plain
 from airflow_mlops.engines import FileEngine, FrameEngine, library
 from airflow_mlops.engines.compiled import COMPILED
+from airflow_mlops.engines.quarantine import remaining
 
 FRAME = DatasetRef(uri="frame")
 
@@ -370,3 +371,37 @@ def test_examples_of_what_fails_rarely_among_what_fails_always(queries: list[str
     found = [o.result["partial_unexpected_list"] for o in ours(frame, *always, rare, often)]
     assert found == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [2998, 2999], [1501, 1502, 1503, 1504, 1505]]
     assert sum(q.startswith("WITH") for q in queries) == 3  # and not one look for each of many more
+
+
+@pytest.mark.parametrize("names", [("key_0", "n"), ("key", "counts"), ("n", "twice"), ("KEY_N", "key__n")])
+def test_what_repeats_is_found_whatever_the_columns_are_called(names: tuple[str, str]) -> None:
+    one, other = names
+    frame = pd.DataFrame({one: [1, 2, 2, 3, 3, 3, 4], other: [1.0, 1.0, None, 2.0, 2.0, None, 1.0]})
+    above = {"type": "comparison", "column": {"name": one}, "operator": ">", "parameter": 2}
+    asked = (
+        expect("column_values_to_be_unique", column=one),
+        expect("column_values_to_be_unique", column=one, row_condition=above),
+        expect("column_values_to_be_unique", column=other),
+        expect("compound_columns_to_be_unique", column_list=[one, other]),
+    )
+    found = ours(frame, *asked)
+    assert [o.result["unexpected_count"] for o in found] == [5, 3, 5, 2]
+    assert [o.result["partial_unexpected_list"] for o in found] == [
+        [2, 2, 3, 3, 3],
+        [3, 3, 3],
+        [1.0, 1.0, 2.0, 2.0, 1.0],
+        [{one: 3, other: 2.0}, {one: 3, other: 2.0}],
+    ]
+    with FrameEngine(frame).open(FRAME) as source:
+        for expectation, left in zip(asked, (2, 4, 2, 5), strict=True):
+            assert remaining(source, [expectation]).fetch("count(*)") == [(left,)]
+
+
+def test_what_repeats_is_looked_for_once(queries: list[str]) -> None:
+    frame = pd.DataFrame({"x": [1, 2, 2, 3]})
+    assert ours(frame, expect("column_values_to_be_unique", column="x"))[0].success is False
+    assert [("GROUP BY" in q, q.split()[0]) for q in queries] == [
+        (True, "CREATE"),
+        (False, "SELECT"),
+        (False, "(SELECT"),
+    ]
