@@ -155,14 +155,18 @@ class Figure:
     def doubt_value(self, lower: float | None, upper: float | None) -> float:
         """How plausible it is that the candidate's figure lies outside its bounds: the greater of both sides."""
         doubts = [0.0]
+        # A resample without a figure counts as the worst one: on the other side it has to be added.
+        unknown = self._unknown()
         if lower is not None:
-            doubts.append(self._doubt(self.candidate_quantiles, lambda v: v >= lower))
+            doubt = self._doubt(self.candidate_quantiles, lambda v: v >= lower)
+            doubts.append(doubt + (0.0 if self.higher_is_better else unknown))
         if upper is not None:
             flipped = {
                 str(1 - float(k)): v for k, v in self.candidate_quantiles.items() if finite(_number(k)) is not None
             }
-            doubts.append(self._doubt(flipped, lambda v: v <= upper))
-        return max(doubts)
+            doubt = self._doubt(flipped, lambda v: v <= upper)
+            doubts.append(doubt + (unknown if self.higher_is_better else 0.0))
+        return min(1.0, max(doubts))
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """The candidate's figure within a two-sided interval: as theory has it, else percentiles; ``None``: unknown."""
@@ -184,6 +188,11 @@ class Figure:
         known = (finite(_number(k)) for k in quantiles)
         edge = 1 / self.replicates - 1e-12 if self.replicates else 1.0
         return sorted(k for k in known if k is not None and edge <= k <= 1 - edge)
+
+    def _unknown(self) -> float:
+        """The share of resamples that have no figure, as far as the levels tell."""
+        levels = (finite(_number(k)) for k, v in self.candidate_quantiles.items() if v is None)
+        return max((k if self.higher_is_better else 1 - k for k in levels if k is not None), default=0.0)
 
     def _at(self, quantiles: Mapping[str, float | None], level: float) -> float | None:
         return next((v for k, v in quantiles.items() if _number(k) == level), None)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
+from airflow_mlops.core.bootstrap import LEVELS, quantiles
 from airflow_mlops.core.comparison import evaluate
 from airflow_mlops.core.errors import EmptyDataset, LabelError, ModelError, SchemaMismatch, UnknownName, UsageError
 from airflow_mlops.core.evaluation import MOST_SLICES, Contender, Evaluation, Figure
@@ -376,6 +377,24 @@ def test_a_bound_needs_enough_resamples() -> None:
     assert (figure.doubt(), figure.doubt(0.15), figure.doubt(-0.15), figure.doubt(-1)) == (0.05, 0.01, 0.1, 1.0)
     few = Figure(metric="own", direction="higher", replicates=20, improvement_quantiles=quantiles)
     assert (few.bound(0.95), few.bound(0.99)) == (0.1, None)
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_resamples_without_a_figure_are_a_doubt_about_both_bounds(better: str) -> None:
+    """A third of them: they stand as the worst, which by the bound on the good side would be inside."""
+    values = np.where(np.arange(3000) % 3 == 0, np.nan, 0.7 + np.arange(3000) / 1e6)
+    known = quantiles(values, higher_is_better=better == "higher")
+    figure = Figure(
+        metric="own",
+        direction=better,
+        candidate=0.7,
+        replicates=3000,
+        candidate_quantiles=dict(zip(map(str, LEVELS), known, strict=True)),
+    )
+    assert figure.doubt_value(0.6, None) >= 0.3 and figure.doubt_value(None, 0.8) >= 0.3
+    whole = quantiles(values[~np.isnan(values)], higher_is_better=better == "higher")
+    sure = dataclasses.replace(figure, candidate_quantiles=dict(zip(map(str, LEVELS), whole, strict=True)))
+    assert sure.doubt_value(0.6, 0.8) <= 0.001
 
 
 @pytest.mark.parametrize(
