@@ -15,6 +15,8 @@ documentation for the name; Zadrozny & Elkan 2002 for isotonic calibration; Naei
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -75,10 +77,10 @@ def calibration_of(scores: Any, labels: Any, *, threshold: float = 0.5, seed: in
         "rows": len(y),
         "positives": int(y.sum()),
     }
-    predicted = p >= threshold
-    kept["reference"] = _figures(p, y.astype(float), np.ones(len(y)), predicted, list(ESTIMATED))
-    kept["estimated"] = _figures(p, calibrate(p, kept), np.ones(len(y)), predicted, list(ESTIMATED))
-    kept["row_error"] = _row_errors(p, y, predicted, seed)
+    known = _Rows.of(p, y.astype(float), np.ones(len(y)), p >= threshold)
+    kept["reference"] = _figures(known, list(ESTIMATED))
+    kept["estimated"] = _figures(dataclasses.replace(known, p=calibrate(p, kept)), list(ESTIMATED))
+    kept["row_error"] = _row_errors(known, seed)
     return kept
 
 
@@ -125,7 +127,7 @@ def estimate(
     w = np.ones(len(s)) if weights is None else np.asarray(weights, dtype=float)
     said = s >= calibration["threshold"] if predicted is None else np.asarray(predicted).astype(bool)
     rows = float(w.sum())
-    values = _figures(s, calibrate(s, calibration), w, said, wanted)
+    values = _figures(_Rows.of(s, calibrate(s, calibration), w, said), wanted)
     errors = calibration["row_error"]
     return {
         name: {
@@ -147,7 +149,7 @@ def expected_roc_auc(scores: Any, positive: Any) -> float:
     import numpy as np
 
     s, p = np.asarray(scores, dtype=float), np.asarray(positive, dtype=float)
-    return _roc_auc(s, p, np.ones(len(s)), None)
+    return _roc_auc(_Rows.of(s, p, np.ones(len(s)), s))
 
 
 def scores_of(counts: Any, edges: Any) -> tuple[Any, Any]:
@@ -163,49 +165,79 @@ def scores_of(counts: Any, edges: Any) -> tuple[Any, Any]:
     return (bounds[:-1] + bounds[1:]) / 2, np.asarray(counts, dtype=float)
 
 
-# --- expected metrics: p is P(positive) of a row, w its weight, said where it is predicted positive ---------------
+# --- expected metrics -------------------------------------------------------------------------------------------
 
 
-def _confusion(p: Any, w: Any, said: Any) -> tuple[float, float, float, float]:
-    yes, no = float((w * p)[said].sum()), float((w * (1 - p))[said].sum())
-    missed, right = float((w * p)[~said].sum()), float((w * (1 - p))[~said].sum())
-    return yes, no, missed, right
+@dataclasses.dataclass
+class _Rows:
+    """Rows to take a figure of.
+
+    :param s: scores. :param p: P(positive). :param w: weights. :param said: where they are predicted positive.
+    :param ranks: the place of each score among the different ones, and how many those are.
+    """
+
+    s: Any
+    p: Any
+    w: Any
+    said: Any
+    ranks: tuple[Any, int]
+
+    @classmethod
+    def of(cls, s: Any, p: Any, w: Any, said: Any) -> _Rows:
+        import numpy as np
+
+        values, which = np.unique(s, return_inverse=True)
+        return cls(s, p, w, said, (which, len(values)))
+
+    @functools.cached_property
+    def parts(self) -> tuple[Any, Any]:
+        """The positive and the negative part at each of the scores, the lowest first."""
+        import numpy as np
+
+        which, count = self.ranks
+        positive = np.bincount(which, weights=self.w * self.p, minlength=count)
+        return positive, np.bincount(which, weights=self.w, minlength=count) - positive
+
+    @functools.cached_property
+    def confusion(self) -> tuple[float, float, float, float]:
+        """Rightly and wrongly said to be positive, wrongly and rightly said to be negative."""
+        hits, misses = self.w * self.p, self.w * (1 - self.p)
+        yes, no = float(hits[self.said].sum()), float(misses[self.said].sum())
+        return yes, no, float(hits[~self.said].sum()), float(misses[~self.said].sum())
 
 
-def _of_confusion(formula: Callable[[float, float, float, float], float]) -> Callable[..., float]:
-    return lambda _s, p, w, said: formula(*_confusion(p, w, said))
+def _of_confusion(formula: Callable[[float, float, float, float], float]) -> Callable[[_Rows], float]:
+    return lambda rows: formula(*rows.confusion)
 
 
-def _roc_auc(s: Any, p: Any, w: Any, _: Any) -> float:
+def _roc_auc(rows: _Rows) -> float:
     """Rows split into a positive part p and a negative part 1 - p, ranked by score, ties half."""
     import numpy as np
 
-    values, which = np.unique(s, return_inverse=True)
-    positive = np.bincount(which, weights=w * p, minlength=len(values))
-    negative = np.bincount(which, weights=w * (1 - p), minlength=len(values))
+    positive, negative = rows.parts
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
 
 
-def _average_precision(s: Any, p: Any, w: Any, _: Any) -> float:
+def _average_precision(rows: _Rows) -> float:
     import numpy as np
 
-    values, which = np.unique(-s, return_inverse=True)
-    hits = np.bincount(which, weights=w * p, minlength=len(values))
-    shown = np.bincount(which, weights=w, minlength=len(values))
-    found = np.cumsum(hits)
-    return float((hits * found / np.cumsum(shown)).sum() / found[-1])
+    positive, negative = (part[::-1] for part in rows.parts)
+    found, shown = np.cumsum(positive), np.cumsum(positive + negative)
+    some = shown > 0
+    return float((positive[some] * found[some] / shown[some]).sum() / found[-1])
 
 
-def _brier(s: Any, p: Any, w: Any, _: Any) -> float:
+def _brier(rows: _Rows) -> float:
+    s, p, w = rows.s, rows.p, rows.w
     return float((w * (p * (1 - s) ** 2 + (1 - p) * s**2)).sum() / w.sum())
 
 
-def _log_loss(s: Any, p: Any, w: Any, _: Any) -> float:
+def _log_loss(rows: _Rows) -> float:
     import numpy as np
 
-    edge = np.finfo(float).eps
-    s = np.clip(s, edge, 1 - edge)
+    edge, p, w = np.finfo(float).eps, rows.p, rows.w
+    s = np.clip(rows.s, edge, 1 - edge)
     return float(-(w * (p * np.log(s) + (1 - p) * np.log1p(-s))).sum() / w.sum())
 
 
@@ -214,7 +246,7 @@ def _mcc(tp: float, fp: float, fn: float, tn: float) -> float:
     return (tp * tn - fp * fn) / math.sqrt(spread) if spread > 0 else 0.0
 
 
-ESTIMATED: Mapping[str, Callable[..., float]] = {
+ESTIMATED: Mapping[str, Callable[[Any], float]] = {
     "roc_auc": _roc_auc,
     "average_precision": _average_precision,
     "brier": _brier,
@@ -229,32 +261,32 @@ ESTIMATED: Mapping[str, Callable[..., float]] = {
 """The metrics that can be estimated for a binary classifier; the names and directions are those of the metric table."""
 
 
-def _figures(s: Any, p: Any, w: Any, said: Any, names: list[str]) -> dict[str, JSON]:
+def _figures(rows: _Rows, names: list[str]) -> dict[str, JSON]:
     import numpy as np
 
     values: dict[str, JSON] = {}
     for name in names:
         try:
             with np.errstate(all="ignore"):
-                value = ESTIMATED[name](s, p, w, said)
+                value = ESTIMATED[name](rows)
         except ZeroDivisionError:
             value = math.nan
         values[name] = value if math.isfinite(value) else None
     return values
 
 
-def _row_errors(p: Any, y: Any, predicted: Any, seed: int) -> dict[str, JSON]:
+def _row_errors(known: _Rows, seed: int) -> dict[str, JSON]:
     """Standard error of one row, by resampling: the scatter of the figure times the root of the rows."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    rows = min(len(y), 20_000)
+    rng, rows = np.random.default_rng(seed), min(len(known.s), 20_000)
+    if len(known.s) > rows:
+        kept = rng.choice(len(known.s), rows, replace=False)
+        known = _Rows.of(known.s[kept], known.p[kept], known.w[kept], known.said[kept])
     drawn: dict[str, list[float]] = {name: [] for name in ESTIMATED}
     for _ in range(REPLICATES):
-        pick = rng.integers(0, len(y), rows)
-        for name, value in _figures(
-            p[pick], y[pick].astype(float), np.ones(rows), predicted[pick], list(drawn)
-        ).items():
+        weights = np.bincount(rng.integers(0, rows, rows), minlength=rows).astype(float)
+        for name, value in _figures(dataclasses.replace(known, w=weights), list(drawn)).items():
             if isinstance(value, float):
                 drawn[name].append(value)
     return {
