@@ -109,6 +109,7 @@ def judge(
             "data_until": candidate.data_until,
             "data": {k: evaluation.data.get(k) for k in ("uri", "table", "name", "digest", "rows")},
             "rows": evaluation.rows,
+            "evaluation": evaluation.record.get("key"),
             "on_missing_champion": policy.on_missing_champion if champion.state == "missing" else None,
             "policy": policy.to_dict(),
             "figures": [_row(f) for f in evaluation.metrics],

@@ -31,16 +31,17 @@ def write_card(hook: MlflowHook, promotion: Decision, about: Mapping[str, str]) 
         return False
     found = hook.find_record(model, "gate", str(evidence.get("gate")))
     gate = Decision.from_dict(found.body) if found else None
-    judged = gate.inputs.get("evaluation") if gate else None
-    records = hook.history(model, kinds=["evaluation"]) if judged else []
-    scored = [Evaluation.from_dict(r.body) for r in records if r.subject == version.version and r.outcome == "scored"]
+    judged = hook.find_record(model, "evaluation", str(gate.evidence.get("evaluation"))) if gate else None
+    evaluation = Evaluation.from_dict(judged.body) if judged else None
+    if gate is None or evaluation is None or evaluation.digest != gate.inputs.get("evaluation"):
+        evaluation = None  # its figures are in the gate's decision all the same
     keys = evidence.get("approvals")
     approvals = [hook.find_record(model, "approval", str(key)) for key in (keys if isinstance(keys, list) else ())]
     card = model_card(
         version,
         promotion=promotion,
         gate=gate,
-        evaluation=next((e for e in scored if e.digest == judged), None),
+        evaluation=evaluation,
         training=hook.find_record(model, "training", key) if (key := version.tag("training_key")) else None,
         approvals=[Decision.from_dict(a.body) for a in approvals if a],
         about=about,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from airflow_mlops.core.evaluation import Contender, Evaluation, Figure, Slice
 from airflow_mlops.core.records import Record
+from airflow_mlops.core.results import Decision
 from airflow_mlops.exceptions import MlflowUnavailable
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators import _card
@@ -107,3 +109,27 @@ def test_a_card_is_written_once(hook: MlflowHook, run_task: TaskRunner, monkeypa
     monkeypatch.setattr(MlflowHook, "log_text", lambda self, run_id, path, text: written.append(path))
     run_task(promote(gate))
     assert written == []
+
+
+def test_a_card_finds_its_evaluation_however_many_followed(
+    hook: MlflowHook, run_task: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its key, and never among the newest of the model; one that is not what the gate judged is none."""
+    gate = judged(hook, run_task)
+    result = run_task(promote(gate))
+    promotion = Decision.from_dict({f.name: result[f.name] for f in dataclasses.fields(Decision)})
+    version = result["evidence"]["version"]
+
+    def no(*args: Any, **options: Any) -> Any:
+        raise AssertionError("the ledger is searched")
+
+    monkeypatch.setattr(MlflowHook, "history", no)
+    found, champion = hook.find_record(MODEL, "evaluation", "e"), hook.by_alias(MODEL, "champion")
+    assert found is not None and champion is not None
+    for slices in (1, 0):
+        hook.tag_version(MODEL, version, {"card": ""})
+        assert _card.write_card(hook, promotion, {})
+        card = hook.read_json(champion.run_id, "model_card/card.json")
+        assert len(card["slices"]) == slices and card["metrics"][0]["candidate"] == 0.7
+        hook.get_conn().delete_run(found.run_id)
+        hook.record(dataclasses.replace(found, run_id="", body={**found.body, "rows": 999}))
