@@ -46,11 +46,11 @@ def _distinct_rows(scope: Scope, columns: tuple[Column, ...], counted: str, most
     tail = f"SELECT sum(n), sum(n) FILTER (WHERE counts), sum(n) FILTER (WHERE counts AND n > 1) FROM {inner} AS groups"
     kept = None
     if scope.in_duckdb:  # what repeats is held for the examples, instead of being looked for again
-        name = f"twice_{scope.prefix}"
+        name, there = f"twice_{scope.prefix}", scope.given(counted)
+        groups = f"SELECT {made}, count(*) AS {mine}_n FROM {scope.source.relation} AS data WHERE {there} GROUP BY ALL"
         kept = Kept(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {listed}, n AS {mine}_n {repeated}",
-            f"FROM {scope.source.relation} AS data SEMI JOIN {name} AS {mine}_twice ON {same} "
-            f"WHERE {scope.given(counted)}",
+            f"CREATE OR REPLACE TEMP TABLE {name} AS {groups} HAVING count(*) > 1",
+            f"FROM {scope.source.relation} AS data SEMI JOIN {name} AS {mine}_twice ON {same} WHERE {there}",
         )
         rows = f"(SELECT sum({mine}_n) FROM {name})"
         tail = f"SELECT {scope.count()}, {scope.count(counted)}, {rows} FROM {scope.source.relation} AS data"
