@@ -6,7 +6,8 @@ It sees inputs that moved to where the model is worse, and can **not** see that 
 an estimate is always called one. (NannyML's documentation for the name.)
 
 The second model is a sum of small regression trees, boosted on the squared error (Friedman 2001, "Greedy function
-approximation: a gradient boosting machine"). What is kept of it are plain numbers: nothing has to be unpickled.
+approximation: a gradient boosting machine") by scikit-learn. What is kept of it are plain numbers: nothing has to be
+unpickled.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LOSSES: Mapping[str, str] = {"mae": "absolute", "mse": "squared", "rmse": "squar
 """The metrics that can be estimated for a regressor, and the loss of a row behind each."""
 
 PREDICTION = "prediction"
-TREES, LEAVES, STEP = 60, 12, 0.1
+TREES, LEAVES, DEPTH, STEP = 100, 16, 6, 0.1
 LEAST_ROWS = 200
 MOST_ROWS = 50_000
 MOST_CATEGORIES = 50
@@ -170,27 +171,38 @@ def _numbers(features: pd.DataFrame, said: Any, inputs: Mapping[str, Any]) -> An
 
 def _boosted(numbers: Any, loss: Any) -> dict[str, JSON]:
     """Trees whose sum, over a constant, is the expected loss; each is ``[feature, threshold, left, right, missing,
-    value]`` by node, ``missing`` 1 where a missing value goes left."""
-    from sklearn.tree import DecisionTreeRegressor
+    value]`` by node, ``missing`` 1 where a missing value goes left, ``left`` -1 of a leaf."""
+    import numpy as np
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    start = float(loss.mean())
-    expected, trees = 0 * loss + start, []
-    least = max(20, len(loss) // 200)
-    for _ in range(TREES):
-        tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=least, random_state=0)
-        inner = tree.fit(numbers, loss - expected).tree_
-        if inner.node_count == 1:
-            break
+    model = HistGradientBoostingRegressor(
+        max_iter=TREES,
+        max_leaf_nodes=LEAVES,
+        max_depth=DEPTH,
+        learning_rate=STEP,
+        min_samples_leaf=max(20, len(loss) // 500),
+        early_stopping=False,
+        random_state=0,
+    )
+    with threadpool_limits(1, user_api="openmp"):  # a process that has OpenMP's threads can't be forked any more
+        model.fit(numbers, loss)
+        said = model.predict(numbers[:100])
+    trees = []
+    for (tree,) in model._predictors:
+        nodes, leaf = tree.nodes, tree.nodes["is_leaf"] == 1
         kept = [
-            inner.feature.tolist(),
-            inner.threshold.tolist(),
-            inner.children_left.tolist(),
-            inner.children_right.tolist(),
-            inner.missing_go_to_left.astype(int).tolist(),
-            (STEP * inner.value[:, 0, 0]).tolist(),
+            np.where(leaf, 0, nodes["feature_idx"]).tolist(),
+            np.where(leaf, 0.0, nodes["num_threshold"]).tolist(),
+            np.where(leaf, -1, nodes["left"].astype(int)).tolist(),
+            np.where(leaf, -1, nodes["right"].astype(int)).tolist(),
+            nodes["missing_go_to_left"].astype(int).tolist(),
+            nodes["value"].tolist(),
         ]
         trees.append(kept)
-        expected = expected + _walked(numbers, kept)
+    start = float(np.asarray(model._baseline_prediction).ravel()[0])
+    if not np.allclose(_evaluated(numbers[:100], {"start": start, "trees": trees}), said):
+        raise RuntimeError("the trees that are kept are not the model's: this release of scikit-learn is not known")
     return {"start": start, "trees": plain(trees)}
 
 
@@ -201,13 +213,14 @@ def _evaluated(numbers: Any, model: Mapping[str, Any]) -> Any:
 
 
 def _walked(numbers: Any, tree: Any) -> Any:
-    """Each row's leaf, one level of all rows at a time."""
+    """Each row's leaf, one level of the rows that are not there yet at a time."""
     import numpy as np
 
     feature, threshold, left, right, missing, value = (np.asarray(part) for part in tree)
     at, rows = np.zeros(len(numbers), dtype=np.int64), np.arange(len(numbers))
-    while (inside := left[at] >= 0).any():
-        x = numbers[rows, np.where(inside, feature[at], 0)]
-        goes_left = np.where(np.isnan(x), missing[at] == 1, x <= threshold[at])
-        at = np.where(inside, np.where(goes_left, left[at], right[at]), at)
+    while len(rows := rows[left[at[rows]] >= 0]):
+        node = at[rows]
+        x = numbers[rows, feature[node]]
+        goes_left = (x <= threshold[node]) | (np.isnan(x) & (missing[node] == 1))
+        at[rows] = np.where(goes_left, left[node], right[node])
     return value[at]

@@ -3,7 +3,7 @@
 NannyML runs in an environment of its own, made under ``.cache/peers`` when it is not there. Reference and analysis
 rows are those of its package, in chunks of 5,000 or 6,000 rows: synthetic car loans (two classes), car prices, and
 credit cards (three classes). Each figure is the largest difference over the analysis chunks: between both estimates,
-and of each from what the labels say. NannyML learns the loss with LightGBM, we with trees that are plain numbers: the
+and of each from what the labels say. NannyML learns the loss with LightGBM, we with boosted trees that become plain numbers: the
 two agree to a digit that is printed, and neither is the truth.
 
 Of the three cards one needs calibration by a hair. NannyML decides that by ten splits of one seed, 42; with other seeds
@@ -76,8 +76,8 @@ print(json.dumps(found))
 CARDS = sorted(["prepaid_card", "highstreet_card", "upmarket_card"])
 NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
 """NannyML's names of several classes' metrics, and ours."""
-BOUNDS = {"loans": 1e-5, "cars": 0.02, "cards": 1e-5}
-"""How far the two may be apart: the fifth decimal of classes, 2 % of a loss."""
+BOUNDS = {"loans": 1e-5, "cars": 0.01, "cards": 1e-5}
+"""How far the two may be apart: the fifth decimal of classes, 1 % of a loss."""
 SEEDS = (42, 0, 1, 2, 3)
 """Of the splits by which NannyML decides to calibrate; the first is the one that it has."""
 BOASTS = (0.7, 0.85, 1.0, 1.15, 1.4)

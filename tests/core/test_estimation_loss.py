@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,25 @@ def test_what_can_not_be_estimated_says_why(kept: dict[str, Any], break_: str) -
     error, words, call = calls[break_]
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_process_that_learnt_a_loss_can_still_be_forked() -> None:
+    """Models are asked in forked children, which wait for ever where OpenMP's threads were begun before."""
+    code = """
+import os, time, numpy as np, pandas as pd
+from airflow_mlops.core.estimation_loss import loss_calibration_of
+x = np.linspace(0, 1, 5000)
+frame = pd.DataFrame({"x": x})
+loss_calibration_of(frame, x, x + np.random.default_rng(0).normal(0, 0.1 + x))
+if (pid := os.fork()) == 0:
+    loss_calibration_of(frame, x, x * 2)
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    HistGradientBoostingRegressor(max_iter=3).fit(frame, x)
+    os._exit(0)
+print(os.waitpid(pid, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
 
 
 def test_the_same_rows_are_remembered_the_same() -> None:
