@@ -3,8 +3,8 @@
 NannyML runs in an environment of its own, made under ``.cache/peers`` when it is not there. Reference and analysis
 rows are those of its package, in chunks of 5,000 or 6,000 rows: synthetic car loans (two classes), car prices, and
 credit cards (three classes). Each figure is the largest difference over the analysis chunks: between both estimates,
-and of each from what the labels say. NannyML learns the loss with LightGBM, we with boosted trees that become plain numbers: the
-two agree to a digit that is printed, and neither is the truth.
+and of each from what the labels say. NannyML learns the loss with LightGBM, we with boosted trees that become plain
+numbers: the two agree to a digit that is printed, and neither is the truth.
 
 Of the three cards one needs calibration by a hair. NannyML decides that by ten splits of one seed, 42; with other seeds
 it calibrates, as we do. So ours are held against the median over five seeds, and what its own seed gives is printed.

@@ -145,6 +145,29 @@ def test_columns_with_too_few_values_are_not_said_to_be_sound() -> None:
     assert check.details["enough"] == 3000
 
 
+def test_what_can_not_differ_is_not_tested_and_costs_the_others_nothing() -> None:
+    """A column without a null in either has one test, and a correction over one is none."""
+    report = compare({"x": normal(3000)}, {"x": normal(800, 0.1, 1)})
+    (check,) = [c for c in report.checks if c.name == "distribution"]
+    assert check.details["corrected"] == check.details["p_value"] and check.details["p_value"] > 0  # type: ignore[operator]
+
+
+def test_categories_that_were_to_be_expected_are_no_part_of_the_change() -> None:
+    def rows(unseen: int, top: tuple[tuple[str, int], ...]) -> Profile:
+        common: dict[str, Any] = {"name": "x", "type": "string", "kind": "categorical", "count": 100_000}
+        return Profile(rows=100_000, columns={"x": ColumnProfile(**common, top=top, other=unseen, unseen=unseen)})
+
+    once = tuple((f"once {i}", 1) for i in range(60))
+    reference = rows(0, (("a", 99_940), *once))
+    zeros = tuple((name, 0) for name, _ in once)
+    for unseen, status in ((530, Status.PASSED), (600, Status.FAILED)):
+        batch = rows(unseen, (("a", 100_000 - unseen), *zeros))
+        report = check_drift(reference, batch)
+        (check,) = [c for c in report.checks if c.name == "unseen_share"]
+        assert check.observed == pytest.approx(unseen / 100_000 - 60 / 100_000)
+        assert check.details["p_value"] < 1e-6 and check.status is status  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(("before", "after", "drift"), [(0, 50, True), (50, 0, True), (50, 55, False)])
 def test_values_that_are_not_finite_are_a_share_that_drifts(before: int, after: int, drift: bool) -> None:
     """NaN and infinity have no bin: the finite rows are as they were."""
