@@ -63,9 +63,10 @@ def _latency(evaluation: Evaluation, policy: GatePolicy, rule: Latency) -> Itera
     measured = evaluation.candidate.details.get("latency_ms")
     seen = measured if isinstance(measured, Mapping) else {}
     limits = {"p95": rule.p95_ms, "p50": rule.p50_ms}
-    calls = finite(seen.get("calls")) if "calls" in seen else FEWEST_CALLS
+    calls = finite(seen.get("calls"))
     if rule.p95_ms is not None and seen and (calls is None or calls < FEWEST_CALLS):
-        why = f"{seen.get('calls')} calls have no 95th percentile, {FEWEST_CALLS} are needed: raise latency_calls"
+        many = "an unknown number of" if calls is None else f"{calls:g}"
+        why = f"{many} calls have no 95th percentile, {FEWEST_CALLS} are needed: raise latency_calls"
         return [made(rule.name, Status.INSUFFICIENT, why, subject="p95")]
     return [_limit(rule.name, k, seen.get(k), most, "ms") for k, most in limits.items() if most is not None]
 

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -290,3 +291,72 @@ def test_any_of_passes_exactly_when_one_alternative_does(data: Any, checks: list
     assert (verdict(evaluation, AnyOf("one of them", checks)) == "pass") == ("pass" in each)
     assert (verdict(evaluation, AllOf(checks)) == "pass") == (set(each) == {"pass"})
     assert verdict(evaluation, AllOf(checks)) == verdict(evaluation, *checks)
+
+
+EVIDENCE = {
+    "candidate": {
+        "details": {
+            "signature": {"inputs": {"x": "double", "z": "double"}, "outputs": [{"type": "double"}]},
+            "latency_ms": {"p50": 3.0, "p95": 9.0, "calls": 50},
+            "size_bytes": 5000,
+            "parity": {"rows": 100, "differing": 2, "max_difference": 0.01},
+        }
+    },
+    "leakage": {
+        "features": {"scores": {"x": 0.6, "z": 0.9}},
+        "duplicates": {"rows": 1000, "share": 0.02},
+        "repeated": {"rows": 1000, "share": 0.1},
+        "time": {"column": "day", "begins": "2013-06-01"},
+    },
+}
+"""Of each there is a bound that it keeps and one that it misses."""
+
+ASKED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"latency": {"p95_ms": 10}}, {"latency": {"p95_ms": 8}}),
+    ({"latency": {"p50_ms": 4}}, {"latency": {"p50_ms": 2}}),
+    ({"size": {"max_bytes": 6000}}, {"size": {"max_bytes": 4000}}),
+    ({"prediction_parity": {"max_difference": 0.1}}, {"prediction_parity": {"max_difference": 1e-6}}),
+    ({"no_leakage": {"max_single_feature": 0.95}}, {"no_leakage": {"max_single_feature": 0.8}}),
+    ({"no_leakage": {"max_duplicates": 0.1}}, {"no_leakage": {"max_duplicates": 0.01}}),
+    ({"no_leakage": {"max_repeated": 0.2}}, {"no_leakage": {"max_repeated": 0.05}}),
+    ({"no_leakage": {"time_order": True}}, {"no_leakage": {"max_single_feature": None, "time_order": True}}),
+    ({"signature_compatible": {}}, {"signature_compatible": {}}),
+]
+
+
+def paths(value: Any, *before: str) -> list[tuple[str, ...]]:
+    """The way to everything in nested mappings."""
+    inner = value.items() if isinstance(value, dict) else ()
+    return [p for k, v in inner for p in ((*before, k), *paths(v, *before, k))]
+
+
+def with_evidence(until: str, calls: int) -> dict[str, Any]:
+    whole = made(0.7, 0.6).to_dict() | json.loads(json.dumps({"leakage": EVIDENCE["leakage"]}))
+    whole["candidate"] |= json.loads(json.dumps({**EVIDENCE["candidate"], "data_until": until}))
+    whole["candidate"]["details"]["latency_ms"]["calls"] = calls
+    whole["champion"] |= {"details": {"signature": EVIDENCE["candidate"]["details"]["signature"]}}
+    return whole
+
+
+@pytest.mark.parametrize("asked", [check for pair in ASKED for check in pair], ids=str)
+@pytest.mark.parametrize(("until", "calls"), [("2013-05", 50), ("2013-06", 5)])
+def test_evidence_that_is_taken_away_or_spoilt_never_turns_a_rejection_into_a_pass(
+    asked: dict[str, Any], until: str, calls: int
+) -> None:
+    """Whatever is measured of model and rows. Only which columns are tried alone is for the evaluation to say."""
+    before = verdict(Evaluation.from_dict(with_evidence(until, calls)), asked)
+    tried = ("leakage", "features", "scores")
+    for path in (p for p in paths(EVIDENCE) if p[:3] != tried or len(p) == 3):
+        for nonsense in (..., None, math.nan, "much", True, {}):
+            whole = place = with_evidence(until, calls)
+            for step in path[:-1]:
+                place = place[step]
+            if nonsense is ...:
+                del place[path[-1]]
+            else:
+                place[path[-1]] = nonsense
+            try:
+                after = verdict(Evaluation.from_dict(whole), asked)
+            except MlopsError:
+                continue
+            assert after == "reject" or before == "pass", (path, nonsense)
