@@ -50,26 +50,35 @@ _NO_MATTER = ("batch_id", "result_format", "catch_exceptions", "meta")
 
 
 def _rows(
-    scope: Scope, counted: str, ok: str, mostly: float, shown: tuple[Column, ...], how_many: str | None = None
+    scope: Scope,
+    counted: str,
+    ok: str,
+    mostly: float,
+    shown: tuple[Column, ...],
+    how_many: str = "",
+    right: str = "",
 ) -> Plan:
     """An expectation about rows: of those that are ``counted``, ``ok`` holds.
 
     :param how_many: SQL of how many are counted, where there is a shorter one.
+    :param right: SQL of for how many of them it holds, where that is shorter.
     """
     wrong = f"({counted}) AND ({ok}) IS NOT TRUE"
-    aggregates = (scope.count(), how_many or scope.count(counted), scope.count(wrong))
+    aggregates = (scope.count(), how_many or scope.count(counted), right or scope.count(wrong))
 
     def finish(counts: Sequence[Any]) -> Outcome:
-        rows, considered, unexpected = _whole(counts)
-        return mapped(rows, considered, unexpected, mostly)
+        rows, considered, number = _whole(counts)
+        return mapped(rows, considered, considered - number if right else number, mostly)
 
     return Plan(ANY, aggregates, finish, bad=scope.given(wrong), shown=shown)
 
 
-def _column_rows(scope: Scope, kwargs: dict[str, Any], ok: Callable[[Column], str]) -> Plan:
+def _column_rows(scope: Scope, kwargs: dict[str, Any], ok: Callable[[Column], str], right: str = "") -> Plan:
     column = scope.column(kwargs["column"])
-    mostly = mostly_of(kwargs.get("mostly"))
-    return _rows(scope, present(column), ok(column), mostly, (column,), scope.count_present(column))
+    mostly, holds = mostly_of(kwargs.get("mostly")), ok(column)
+    return _rows(
+        scope, present(column), holds, mostly, (column,), scope.count_present(column), "" if scope.where else right
+    )
 
 
 def _whole(counts: Sequence[Any]) -> list[int]:
@@ -86,7 +95,7 @@ def _without_nan(scope: Scope, column: Column, *wrong: str) -> tuple[str, ...]:
     """
     if column.type != "float" or scope.where or not scope.in_duckdb:
         return ()
-    counts = (f"sum(CAST(({w}) AS INT))" for w in wrong)  # null of a null, which is no value
+    counts = (f"countif({w})" for w in wrong)  # null of a null, which is no value
     return (f"isnan(max({column.sql}))", "count(*)", f"count({column.sql})", *counts)
 
 
@@ -119,11 +128,10 @@ def _in_set(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
         if not isinstance(values, list) or not values or None in values:
             raise Uncompilable("a set of another kind")
 
-        def ok(column: Column) -> str:
-            inside = scope.among(column, values)
-            return inside if wanted else f"NOT ({inside})"
-
-        return _column_rows(scope, kwargs, ok)
+        inside = scope.among(scope.column(kwargs["column"]), values)
+        if not wanted:
+            return _column_rows(scope, kwargs, lambda _: f"NOT ({inside})")
+        return _column_rows(scope, kwargs, lambda _: inside, scope.count_found(inside))
 
     return compile_
 
@@ -189,12 +197,13 @@ def _regex(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
         if not scope.source.reads_pattern(pattern):
             raise Uncompilable(f"pattern {pattern!r}")
 
-        def ok(column: Column) -> str:
-            need(column, "string")
-            found = scope.matches(column, pattern)
-            return found if wanted else f"NOT {found}"
-
-        return _column_rows(scope, kwargs, ok)
+        column = scope.column(kwargs["column"])
+        need(column, "string")
+        slot = scope.bound(pattern, "VARCHAR")
+        found = scope.matches(column, slot)
+        if not wanted:
+            return _column_rows(scope, kwargs, lambda _: f"NOT {found}")
+        return _column_rows(scope, kwargs, lambda _: found, scope.count_matches(column, pattern, slot))
 
     return compile_
 

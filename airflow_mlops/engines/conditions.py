@@ -14,6 +14,7 @@ from typing import Any
 from airflow_mlops.engines.duck import Column, Source
 from airflow_mlops.engines.sql_source import SqlSource
 
+_FOUND = " IS NOT NULL"
 _OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
@@ -88,12 +89,12 @@ class Scope:
         return " AND ".join(f"({p})" for p in parts) or "true"
 
     def count(self, condition: str = "") -> str:
-        """How many rows meet ``condition`` within the row condition; null where there are no rows.
-
-        DuckDB adds up truths in half the time it takes to filter by them.
-        """
+        """How many rows meet ``condition`` within the row condition; null where there are no rows."""
         given = self.given(condition)
-        return "count(*)" if given == "true" else f"sum(CAST(({given}) AS INT))"
+        if given == "true":
+            return "count(*)"
+        # DuckDB takes twice as long to filter, or to add up truths
+        return f"countif({given})" if self.in_duckdb else f"sum(CAST(({given}) AS INT))"
 
     def count_present(self, column: Column) -> str:
         """How many rows have a value, within the row condition."""
@@ -110,16 +111,29 @@ class Scope:
         DuckDB compares every row with every value of ``IN``, but looks texts up once an entry of a Parquet dictionary.
         """
         if self.in_duckdb and column.type == "string" and all(isinstance(v, str) for v in values):
-            return f"list_position({self.bound(list(values), 'VARCHAR[]')}, {value_of(column)}) IS NOT NULL"
+            return f"list_position({self.bound(list(values), 'VARCHAR[]')}, {value_of(column)}){_FOUND}"
         return f"{value_of(column)} IN ({', '.join(self.bind(column, v) for v in values)})"
 
-    def matches(self, column: Column, pattern: str) -> str:
-        """Whether a text has a match of a pattern.
+    def count_found(self, among: str) -> str:
+        """How many values are among those of :meth:`among`, where DuckDB counts places in a list; else empty."""
+        return f"count({among.removesuffix(_FOUND)})" if among.endswith(_FOUND) else ""
+
+    def count_matches(self, column: Column, pattern: str, slot: str) -> str:
+        """How many texts have a match, where DuckDB counts what is extracted; else empty.
+
+        That is never an empty text if the empty text has no match, except at the edge of a word.
+        """
+        if not self.in_duckdb or "\\b" in pattern.lower() or self.source.matches_nothing(pattern):
+            return ""
+        return f"count(nullif(regexp_extract({value_of(column)}, {slot}), ''))"
+
+    def matches(self, column: Column, slot: str) -> str:
+        """Whether a text has a match of a bound pattern.
 
         What a pattern extracts DuckDB works out once an entry of a Parquet dictionary; whether it matches, for every
         row it is asked of. Nothing is extracted also where nothing is what matches.
         """
-        value, slot = value_of(column), self.bound(pattern, "VARCHAR")
+        value = value_of(column)
         found = f"regexp_matches({value}, {slot})"
         if not self.in_duckdb:
             return found

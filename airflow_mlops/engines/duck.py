@@ -171,6 +171,11 @@ class Source:
             return False
         return True
 
+    def matches_nothing(self, pattern: str) -> bool:
+        """Whether the empty text has a match of the pattern."""
+        ((found,),) = self.con.execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern}).fetchall()
+        return bool(found)
+
     def column(self, name: str) -> Column | None:
         """The column of that name, exactly."""
         return next((c for c in self.columns if c.name == name), None)

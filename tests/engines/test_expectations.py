@@ -286,7 +286,9 @@ def test_the_library_judges_what_is_not_compiled() -> None:
     json.dumps(plain(outcomes[0].result))
 
 
-@pytest.mark.parametrize("pattern", ["^$", "x*", "a?$", "b|", "^a", "(a)|^$", "."])
+@pytest.mark.parametrize(
+    "pattern", ["^$", "x*", "a?$", "b|", "^a", "(a)|^$", ".", r"\b", r"b\b|\bx*", "(?m)^", r"\A|a", r"\\b"]
+)
 def test_a_match_of_nothing_is_a_match(pattern: str) -> None:
     texts = ["", "a", "b", "ab", None]
     frame = pd.DataFrame({"s": pd.Series(texts, dtype="str")})
