@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, figures
 from airflow_mlops.core.drift_statistics import EFFECTS, Effect
+from airflow_mlops.core.drift_tests import chi_square
 from airflow_mlops.core.errors import PolicyError, UnknownName
 from airflow_mlops.core.profile import ColumnProfile, Profile
 from airflow_mlops.core.results import Report, Status
@@ -143,6 +144,19 @@ def test_columns_with_too_few_values_are_not_said_to_be_sound() -> None:
     assert report.status is Status.INSUFFICIENT
     (check,) = [c for c in report.checks if c.status is Status.INSUFFICIENT and c.subject]
     assert check.details["enough"] == 3000
+
+
+def test_a_small_p_value_of_few_rows_is_worked_out_again() -> None:
+    def rows(counts: dict[str, int]) -> Profile:
+        n = sum(counts.values())
+        column = ColumnProfile(name="x", type="string", kind="categorical", count=n, top=tuple(counts.items()))
+        return Profile(rows=n, columns={"x": column})
+
+    was, now = rows({"a": 1000, "b": 400, "c": 200, "d": 100}), rows({"a": 42, "b": 30, "c": 11, "d": 17})
+    (check,) = [c for c in check_drift(was, now).checks if c.name == "distribution"]
+    statistic, plain = chi_square([1000, 400, 200, 100], [42, 30, 11, 17])
+    assert check.details["statistic"] == pytest.approx(statistic) and plain < 0.001
+    assert plain < check.details["p_value"] < 10 * plain  # type: ignore[operator]
 
 
 def test_what_can_not_differ_is_not_tested_and_costs_the_others_nothing() -> None:
