@@ -179,8 +179,10 @@ def _saddlepoint(w: Any, value: float) -> float:
 def refined(test: Test, reference: Counts, current: Counts, p_value: float, *, seed: int, draws: int = 4000) -> float:
     """A small p-value made right where cells hold few rows: there the tails behind it are too thin.
 
-    What the rows of both samples together could have been split into is drawn again, ``draws`` times. Far out, where
-    hardly a draw reaches, the tail is that of the Pearson III distribution with the draws' mean, variance and skewness.
+    What the rows of both samples together could have been split into is drawn again, ``draws`` times: the share of the
+    draws that reach as far, the sample itself among them, is a p-value that holds however few the rows are. Only where
+    none does, the tail is that of the Pearson III distribution with the draws' mean, variance and skewness, raised by
+    as much as it is too thin where draws still are.
 
     :param p_value: as the test says; never made smaller.
     :param seed: the same seed gives the same p-value.
@@ -201,12 +203,19 @@ def refined(test: Test, reference: Counts, current: Counts, p_value: float, *, s
         tail = (reached + 1) / (times * draws + 1)
         if reached >= 20:
             break
+        if reached:
+            continue
         lean = max(float(skew(drawn)), 0.01)
-        tail = min(tail, float(pearson3.sf(seen, lean, loc=drawn.mean(), scale=drawn.std())))
+        edge = float(np.partition(drawn, -LAST)[-LAST])
+        there, beyond = pearson3.sf([edge, seen], lean, loc=drawn.mean(), scale=drawn.std())
+        tail = min(tail, float(beyond) * max(LAST / (times * draws) / max(float(there), 1e-300), 1.0))
         if tail < 1e-5:
             break
     return max(p_value, tail)
 
+
+LAST = 40
+"""The draw, from the greatest, where a tail is compared with that of the draws."""
 
 ENOUGH = 30.0
 """Rows expected in the smallest cell of the smaller sample from which the distributions for large samples hold."""

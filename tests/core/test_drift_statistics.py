@@ -286,6 +286,24 @@ def test_the_p_values_of_small_samples_are_right_far_out(current: tuple[int, ...
     assert p >= plain and p == pytest.approx(max(right, plain), rel=0.3)
 
 
+@pytest.mark.parametrize(
+    ("reference", "current", "right"),
+    [
+        ([255, 82, 54, 51, 37, 468], [61, 25, 24, 1, 9, 74], 7.1e-5),
+        ([252, 104, 66, 45, 30, 458], [84, 20, 5, 5, 3, 77], 1.4e-4),
+    ],
+)
+def test_where_few_splits_reach_as_far_the_p_value_is_not_smaller_than_it_should_be(
+    reference: list[int], current: list[int], right: float
+) -> None:
+    """Beside two million splits. These tables raised alarms among 200 columns of many categories."""
+    test = TESTS["chi_square"]
+    plain = test.function(reference, current)[1]
+    found = [refined(test, reference, current, plain, seed=seed) for seed in range(8)]
+    assert plain < 0.7 * right
+    assert 0.85 * right < np.mean(found) < 1.5 * right
+
+
 def chi(r: Any, c: Any) -> Any:
     """Pearson's statistic of many tables, written out."""
     m, n = r.sum(axis=-1, keepdims=True), c.sum(axis=-1, keepdims=True)
