@@ -182,6 +182,22 @@ def test_categories_that_were_to_be_expected_are_no_part_of_the_change() -> None
         assert check.details["p_value"] < 1e-6 and check.status is status  # type: ignore[operator]
 
 
+def test_what_a_reference_does_not_name_is_not_unseen() -> None:
+    """Of more categories than a profile names, a strange name may have been among the others."""
+
+    def rows(top: dict[str, int], other: int) -> Profile:
+        n = sum(top.values()) + other
+        column = ColumnProfile(
+            name="x", type="string", kind="categorical", count=n, top=tuple(top.items()), other=other
+        )
+        return Profile(rows=n, columns={"x": column})
+
+    report = check_drift(rows({"a": 500, "b": 300}, 200), rows({"a": 500, "b": 300, "new": 100}, 100))
+    assert "unseen_share" not in [c.name for c in report.checks]
+    known = check_drift(rows({"a": 600, "b": 400}, 0), rows({"a": 540, "b": 360, "new": 100}, 0))
+    assert status_of(known, "unseen_share") is Status.FAILED
+
+
 @pytest.mark.parametrize(("before", "after", "drift"), [(0, 50, True), (50, 0, True), (50, 55, False)])
 def test_values_that_are_not_finite_are_a_share_that_drifts(before: int, after: int, drift: bool) -> None:
     """NaN and infinity have no bin: the finite rows are as they were."""
