@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, figures
+from airflow_mlops.core.drift_cells import EXPECTED, TooFew, categorical_cells, numeric_cells
 from airflow_mlops.core.drift_statistics import EFFECTS, Effect
 from airflow_mlops.core.drift_tests import chi_square
 from airflow_mlops.core.errors import PolicyError, UnknownName
@@ -196,6 +197,38 @@ def test_what_a_reference_does_not_name_is_not_unseen() -> None:
     assert "unseen_share" not in [c.name for c in report.checks]
     known = check_drift(rows({"a": 600, "b": 400}, 0), rows({"a": 540, "b": 360, "new": 100}, 0))
     assert status_of(known, "unseen_share") is Status.FAILED
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(SAMPLERS)), st.integers(40, 2000), st.integers(40, 500))
+def test_every_cell_can_be_expected_to_hold_a_handful_of_the_smaller_sample(
+    seed: int, name: str, m: int, n: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    was = profile({"x": SAMPLERS[name](rng, m)})
+    pair = was.columns["x"], profile({"x": SAMPLERS[name](rng, n)}, like=was).columns["x"]
+    try:
+        cells = (numeric_cells if pair[0].kind == "numeric" else categorical_cells)(*pair)
+    except TooFew:
+        return
+    both = [r + c for r, c in zip(cells.reference, cells.current, strict=True)]
+    assert sum(cells.reference) == m and sum(cells.current) == n
+    constant = pair[0].minimum is not None and pair[0].minimum == pair[0].maximum  # Fisher's test then, as of any share
+    assert len(both) == 1 or constant or min(both) * min(m, n) / (m + n) >= EXPECTED
+
+
+def test_rows_that_all_left_a_constant_have_all_moved_however_far() -> None:
+    def rows(values: Any) -> ColumnProfile:
+        low, high, n = float(min(values)), float(max(values)), len(values)
+        spread = float(np.var(values) * n)
+        more: dict[str, Any] = {"minimum": low, "maximum": high, "mean": float(np.mean(values)), "m2": spread}
+        return ColumnProfile(name="x", type="float", kind="numeric", count=n, **more)
+
+    was = rows([5.0] * 100)
+    assert numeric_cells(was, rows([6.0] * 99 + [1e6])).current == (0.0, 100.0)
+    assert numeric_cells(was, rows([4.0] * 99 + [-1e6])).current == (0.0, 100.0)
+    some = numeric_cells(was, rows([5.0] * 60 + [6.0] * 40)).current
+    assert 0 < some[1] <= 40  # a lower bound
 
 
 @pytest.mark.parametrize(("before", "after", "drift"), [(0, 50, True), (50, 0, True), (50, 55, False)])
