@@ -50,6 +50,13 @@ def test_a_drop_counts_when_it_is_larger_than_allowed_and_more_than_chance() -> 
     assert unsure.status is Status.PASSED
 
 
+@pytest.mark.parametrize("bound", [{"max_drop": 0.05}, {"max_relative_drop": 0.05}])
+def test_of_two_bounds_on_a_drop_the_stricter_one_counts(bound: dict[str, float]) -> None:
+    policy = PerformancePolicy(bounds={"roc_auc": {"max_drop": 0.5, "max_relative_drop": 0.5, **bound}})
+    assert judged(0.74, policy, reference={"roc_auc": 0.8}).status is Status.FAILED
+    assert judged(0.77, policy, reference={"roc_auc": 0.8}).status is Status.PASSED
+
+
 def test_worse_knows_the_direction_of_the_metric() -> None:
     policy = PerformancePolicy(bounds={"log_loss": {"max_relative_drop": 0.1}})
     for value, status in ((0.54, Status.PASSED), (0.56, Status.FAILED), (0.1, Status.PASSED)):
