@@ -185,8 +185,8 @@ def main() -> int:
         theirs = peer(folder)
         found, seen = ours(folder)
     for metric, values in theirs.pop("truth").items():
-        truth, mine = (np.array([k[metric][i] for k in known]) for i in (0, 1))
-        off = [np.abs(side - truth).reshape(len(BOASTS), -1).mean(axis=1) for side in (mine, np.array(values))]
+        real, own = (np.array([k[metric][i] for k in known]) for i in (0, 1))
+        off = [np.abs(side - real).reshape(len(BOASTS), -1).mean(axis=1) for side in (own, np.array(values))]
         for boast, a, b in zip(BOASTS, *off, strict=True):
             figures.note(f"{metric} of a model that boasts {boast}: off the truth by {a:.4f}, NannyML {b:.4f}")
         figures.at_most(f"{metric}, off the truth, ours less NannyML's", float((off[0] - off[1]).mean()), 0.001)
