@@ -108,6 +108,19 @@ def test_labels_without_a_figure_do_not_pass_on_their_coverage() -> None:
     assert unknown.status is Status.INSUFFICIENT
 
 
+def test_a_slice_is_held_against_the_levels_alone_and_does_not_decide() -> None:
+    """There is no figure of a slice to measure a drop from."""
+    policy = PerformancePolicy(bounds={"roc_auc": {"lower": 0.7, "max_drop": 0.05}})
+    slices = {"carrier=AA": {"roc_auc": Figure(value=0.5)}, "carrier=UA": {"roc_auc": Figure(value=0.9)}}
+    report = judged(0.8, policy, reference={"roc_auc": 0.8}, slices=slices)
+    found = [(c.subject, c.status, c.severity) for c in report.checks if c.name.startswith("slice")]
+    assert found == [
+        ("carrier=AA roc_auc", Status.FAILED, Severity.WARNING),
+        ("carrier=UA roc_auc", Status.PASSED, Severity.WARNING),
+    ]
+    assert report.passed
+
+
 # --- labels --------------------------------------------------------------------------------------------------------
 
 
