@@ -230,6 +230,8 @@ def test_shares_are_tested_as_fisher_does(hits: int, rows: int) -> None:
 def test_a_small_reference_of_a_large_domain_expects_unseen_categories() -> None:
     assert unseen_test(48, 1, 50, 49, 50) > 0.2  # every row was one of its kind before, too
     assert unseen_test(0, 0, 1000, 3, 50) < 1e-3  # none was, among a thousand
+    exact = stats.hypergeom.sf(1, 1100, 3, 100)  # two of the three lonely rows are among the hundred
+    assert unseen_test(1, 0, 1000, 2, 100) == pytest.approx(exact) and exact > 0.02  # a normal tail says 0.0002
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
