@@ -243,7 +243,8 @@ def runs(world: World) -> None:
     with world.proxy(world.faults) as broken, world.proxy() as sound:
         first = world.begin(broken, "promote", arguments, run_id=1, **patience(world.schedule))
         second = world.begin(sound, "promote", arguments, run_id=2)
-        assert second.end().how == "promoted"
+        ended = second.end()
+        assert ended.how == "promoted", ended
         if first.end().how in AGAIN:
             assert world.until_ended(broken, "promote", arguments, run_id=1, try_number=2)[-1].how == "promoted"
         world.proxies[0].faults.clear()
