@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
 
 class NotFound(Exception):
     """MLflow answered that there is no such thing. Private to the hook: its methods return ``None`` instead."""
+
+
+class Raced(MlflowUnavailable):
+    """MLflow's database refused what it was told, and not MLflow: mostly two writers of one new tag or alias at once.
+
+    MLflow calls it a bad request. It is none: the same request again goes well.
+    """
+
+
+_BY_DATABASE = re.compile(r"(BAD_REQUEST: )?\([a-zA-Z_]\w*(\.\w+)+\)")
+"""How SQLAlchemy begins to tell what a database said: its driver's error."""
 
 
 class _Absent:
@@ -130,11 +142,24 @@ class HookBase(BaseHook):
             return NotFound(text)
         if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "RESOURCE_CONFLICT"):
             return Conflict(f"MLflow ({self.mlflow_conn_id}): {text}")
+        if code == "BAD_REQUEST" and _BY_DATABASE.match(text):
+            return Raced(self.mlflow_conn_id, text)
         if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"):
             return UsageError(f"MLflow ({self.mlflow_conn_id}) refused the request: {text}")
         if code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"):
             text = f"{self.tracking_uri} refuses the credentials of the connection ({text})"
         return MlflowUnavailable(self.mlflow_conn_id, text)
+
+    def put(self, write: Callable[[], None]) -> None:
+        """Do a write that may be repeated; one that another writer got ahead of is, twice at most."""
+        for last in (False, False, True):
+            try:
+                with self.translating():
+                    write()
+                return
+            except Raced:
+                if last:
+                    raise
 
     def absent_is_none(self) -> _Absent:
         """Like :meth:`translating`, and what does not exist passes silently: the caller returns ``None`` after it."""

@@ -50,8 +50,7 @@ class Claims(Records, Registry):
         run_id, version = self._seat(model, origin)
         if run_id:
             try:
-                with self.translating():
-                    self.client.log_param(run_id, key, value)
+                self.put(lambda: self.client.log_param(run_id, key, value))
                 return value
             except (UsageError, NotFound):  # there is a value, or the run is deleted and takes none
                 pass
@@ -75,7 +74,7 @@ class Claims(Records, Registry):
     def seal(self, record: Record) -> None:
         """Let the draft with the ``run_id`` of ``record`` count; others of its key are closed as ``KILLED``."""
         with contextlib.suppress(UsageError), self.absent_is_none():  # somebody deleted it
-            self.client.set_terminated(record.run_id, "FINISHED")
+            self.put(lambda: self.client.set_terminated(record.run_id, "FINISHED"))
         self.bury(record.model, record.kind, record.key)
 
     def retract(self, run_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,8 +66,7 @@ class Registry(HookBase):
         :raises UsageError: when the version does not exist.
         """
         try:
-            with self.translating():
-                self.client.set_registered_model_alias(model, alias, str(version))
+            self.put(lambda: self.client.set_registered_model_alias(model, alias, str(version)))
         except NotFound as error:
             raise UsageError(f"alias {alias!r} of {model!r} can't point at version {version}: {error}") from None
 
@@ -78,9 +78,9 @@ class Registry(HookBase):
     def tag_version(self, model: str, version: str | int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; names without a dot get this package's prefix ``mlops.``."""
         try:
-            with self.translating():
-                for name, value in tags.items():
-                    self.client.set_model_version_tag(model, str(version), prefixed(name), str(value))
+            for name, value in tags.items():
+                set_tag = functools.partial(self.client.set_model_version_tag, model, str(version))
+                self.put(functools.partial(set_tag, prefixed(name), str(value)))
         except NotFound as error:
             raise UsageError(f"version {version} of {model!r} can't be tagged: {error}") from None
 
