@@ -290,6 +290,8 @@ def _statistics(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The test and every effect of each column, with what the bins can hide of those that are not defined by them."""
     rows = []
     for check in listed(report, "checks"):
+        if not isinstance(check, Mapping):
+            continue
         details = part(check, "details")
         effects, errors = part(details, "effects"), part(details, "errors")
         if check.get("name") != "distribution" or not effects:
