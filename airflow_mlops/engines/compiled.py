@@ -128,10 +128,12 @@ def _in_set(wanted: bool) -> Callable[[Scope, dict[str, Any]], Plan]:
         if not isinstance(values, list) or not values or None in values:
             raise Uncompilable("a set of another kind")
 
-        inside = scope.among(scope.column(kwargs["column"]), values)
+        column = scope.column(kwargs["column"])
+        place = scope.place(column, values)
+        inside = f"{place} IS NOT NULL" if place else scope.among(column, values)
         if not wanted:
             return _column_rows(scope, kwargs, lambda _: f"NOT ({inside})")
-        return _column_rows(scope, kwargs, lambda _: inside, scope.count_found(inside))
+        return _column_rows(scope, kwargs, lambda _: inside, f"count({place})" if place else "")
 
     return compile_
 

@@ -14,7 +14,6 @@ from typing import Any
 from airflow_mlops.engines.duck import Column, Source
 from airflow_mlops.engines.sql_source import SqlSource
 
-_FOUND = " IS NOT NULL"
 _OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 
 
@@ -105,18 +104,20 @@ class Scope:
         """Whether DuckDB counts, and no database."""
         return not isinstance(self.source, SqlSource)
 
-    def among(self, column: Column, values: Sequence[Any]) -> str:
-        """Whether a value is one of these.
+    def place(self, column: Column, values: Sequence[Any]) -> str:
+        """SQL of a text's place in a list, null for none; empty where places are not asked for.
 
         DuckDB compares every row with every value of ``IN``, but looks texts up once an entry of a Parquet dictionary.
         """
         if self.in_duckdb and column.type == "string" and all(isinstance(v, str) for v in values):
-            return f"list_position({self.bound(list(values), 'VARCHAR[]')}, {value_of(column)}){_FOUND}"
-        return f"{value_of(column)} IN ({', '.join(self.bind(column, v) for v in values)})"
+            return f"list_position({self.bound(list(values), 'VARCHAR[]')}, {value_of(column)})"
+        return ""
 
-    def count_found(self, among: str) -> str:
-        """How many values are among those of :meth:`among`, where DuckDB counts places in a list; else empty."""
-        return f"count({among.removesuffix(_FOUND)})" if among.endswith(_FOUND) else ""
+    def among(self, column: Column, values: Sequence[Any]) -> str:
+        """Whether a value is one of these."""
+        if place := self.place(column, values):
+            return f"{place} IS NOT NULL"
+        return f"{value_of(column)} IN ({', '.join(self.bind(column, v) for v in values)})"
 
     def count_matches(self, column: Column, pattern: str, slot: str) -> str:
         """How many texts have a match, where DuckDB counts what is extracted; else empty.

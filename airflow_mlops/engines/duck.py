@@ -166,7 +166,7 @@ class Source:
         import duckdb
 
         try:
-            self.con.execute("SELECT regexp_matches('', $pattern)", {"pattern": pattern}).fetchall()
+            self.matches_nothing(pattern)
         except duckdb.Error:
             return False
         return True
