@@ -2,7 +2,7 @@
 
 *False alarms*: reference and batch are drawn from the same distributions; alpha is 5 %. A cell of the grid is ``short``
 where its rate is above 1.2 alpha by more than the doubt that so many checks leave (one-sided 99 % binomial bound). Of
-72 cells one can be so by chance: a cell that is gets five times as many other checks, which alone decide.
+72 cells one can be so by chance: a cell that is gets five times as many more, and all of them together decide.
 
 *Beside others*: one column of ten has changed. Beside us what people write first, scipy's two-sample tests on the raw
 rows with Bonferroni over the columns, and Evidently, NannyML and alibi-detect in environments of their own. Detection
@@ -167,8 +167,8 @@ def grid(figures: Figures, effort: float, kinds: Sequence[str], pool: Executor) 
         if low > 1.2 * ALPHA:
             parts = [(kind, columns, rows, checks)] * AGAIN
             more = sum(k for k, _ in pool.map(cell, parts, range(1, AGAIN + 1)))
-            low, high = doubt(more, AGAIN * checks)
-            figures.note(f"  again: {more} of {AGAIN * checks} = {more / AGAIN / checks:.2%} [{low:.2%}, {high:.2%}]")
+            low, high = doubt(found + more, (AGAIN + 1) * checks)
+            figures.note(f"  again: {more} of {AGAIN * checks}; together between {low:.2%} and {high:.2%}")
         figures.at_most(f"{kind} {columns} x {rows}", low * 100, 120 * ALPHA, "%")
     for kind, (found, checks) in of_kind.items():
         low, high = doubt(found, checks)

@@ -7,7 +7,8 @@ and of each from what the labels say. NannyML learns the loss with LightGBM, we 
 numbers: the two agree to a digit that is printed, and neither is the truth.
 
 Of the three cards one needs calibration by a hair. NannyML decides that by ten splits of one seed, 42; with other seeds
-it calibrates, as we do. So ours are held against the median over five seeds, and what its own seed gives is printed.
+it calibrates, as we do. So ours are held against the median over five seeds, and to the third decimal against
+its own seed.
 
 Where the truth is known: models whose log-odds are 0.7 to 1.4 times what is true, 2,000 labelled rows, 50,000 without.
 """
@@ -78,6 +79,9 @@ NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
 """NannyML's names of several classes' metrics, and ours."""
 BOUNDS = {"loans": 1e-5, "cars": 0.01, "cards": 1e-5}
 """How far the two may be apart: the fifth decimal of classes, 1 % of a loss."""
+OWN_SEED = 0.001
+"""Likewise of the three cards with the seed that NannyML has: the third decimal."""
+
 SEEDS = (42, 0, 1, 2, 3)
 """Of the splits by which NannyML decides to calibrate; the first is the one that it has."""
 BOASTS = (0.7, 0.85, 1.0, 1.15, 1.4)
@@ -196,6 +200,7 @@ def main() -> int:
         apart = np.abs(np.subtract([s[metric] for s in seeds], found["cards"][metric])).max(axis=1)
         told = ", ".join(f"{seed}: {a:.5f}" for seed, a in zip(SEEDS, apart, strict=True))
         figures.note(f"cards {metric}: ours from NannyML's by the seed of its splits: {told} (its own: {SEEDS[0]})")
+        figures.at_most(f"cards {metric}, ours from NannyML's of its own seed", float(apart[0]), OWN_SEED)
     for name, metrics in theirs.items():
         for metric, values in metrics.items():
             mine, truth = found[name][metric], seen[name][metric]
