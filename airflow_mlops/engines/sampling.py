@@ -167,6 +167,8 @@ def extremes(rows: Rows, columns: Sequence[Column]) -> dict[str, tuple[float, fl
     def add(found: tuple[Scratch, dict[str, tuple[float, float]]], batch: Any) -> None:
         scratch, ends = found
         for column in columns:
+            if column.name not in batch.schema.names:
+                continue
             values, (least, most) = numbers(batch.column(column.name), scratch)
             if len(values):
                 low, high = ends.get(column.name, (math.inf, -math.inf))
@@ -174,7 +176,7 @@ def extremes(rows: Rows, columns: Sequence[Column]) -> dict[str, tuple[float, fl
 
     made: Callable[[], Any] = lambda: (Scratch(), {})  # noqa: E731
     found: dict[str, tuple[float, float]] = {}
-    for _, ends in streams.each(rows, columns, made, add):
+    for _, ends in streams.each(rows, columns, made, add, apart=True):
         for name, (low, high) in ends.items():
             a, b = found.get(name, (math.inf, -math.inf))
             found[name] = min(a, low), max(b, high)
@@ -186,19 +188,20 @@ def tallied(
 ) -> Mapping[str, Numbers | Words]:
     """Each column's tally of all rows."""
 
-    def start() -> tuple[Scratch, list[Numbers | Words]]:
-        return Scratch(), [made(c) for c in columns]
+    def start() -> tuple[Scratch, dict[str, Numbers | Words]]:
+        return Scratch(), {c.name: made(c) for c in columns}
 
-    def add(found: tuple[Scratch, list[Numbers | Words]], batch: Any) -> None:
+    def add(found: tuple[Scratch, dict[str, Numbers | Words]], batch: Any) -> None:
         scratch, tallies = found
-        for tally in tallies:
-            tally.add(batch.column(tally.column.name), scratch)
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            if name in tallies:  # rows that are held may have more columns
+                tallies[name].add(array, scratch)
 
-    threads = streams.each(rows, columns, start, add)
+    threads = streams.each(rows, columns, start, add, apart=True)
     first = threads[0][1]
     for _, others in threads[1:]:
-        for one, other in zip(first, others, strict=True):
-            one.merge(other)  # type: ignore[arg-type]
-    for one in first:
+        for name, one in first.items():
+            one.merge(others[name])  # type: ignore[arg-type]
+    for one in first.values():
         one.close()
-    return {tally.column.name: tally for tally in first}
+    return first

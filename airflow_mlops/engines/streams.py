@@ -47,12 +47,25 @@ class Rows(Protocol):
         It is not to be believed, but looked at again when the rows have been read.
         """
 
-    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
-        """The rows once: record batches of these columns, each from one of the iterators; one iterator a thread."""
+    def feeds(self, columns: Sequence[Column], *, apart: bool = False) -> list[Iterator[Any]]:
+        """The rows once: record batches of these columns, each from one of the iterators; one iterator a thread.
+
+        :param apart: that a batch may be of some of the columns alone: each value comes once, beside whatever others.
+        """
 
 
-def each(rows: Rows, columns: Sequence[Column], made: Callable[[], T], add: Callable[[T, Any], None]) -> list[T]:
-    """Count all batches, each thread into what ``made`` gives it."""
+def each(
+    rows: Rows,
+    columns: Sequence[Column],
+    made: Callable[[], T],
+    add: Callable[[T, Any], None],
+    *,
+    apart: bool = False,
+) -> list[T]:
+    """Count all batches, each thread into what ``made`` gives it.
+
+    :param apart: see :meth:`Rows.feeds`.
+    """
 
     def work(feed: Iterator[Any]) -> T:
         found = made()
@@ -60,7 +73,7 @@ def each(rows: Rows, columns: Sequence[Column], made: Callable[[], T], add: Call
             add(found, batch)
         return found
 
-    feeds = rows.feeds(columns)
+    feeds = rows.feeds(columns, apart=apart)
     if len(feeds) == 1:
         return [work(feeds[0])]
     with ThreadPoolExecutor(len(feeds)) as pool:
@@ -103,7 +116,7 @@ class Held:
         """Whether these are held."""
         return not self.batches or {c.name for c in columns} <= set(self.batches[0].schema.names)
 
-    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
+    def feeds(self, columns: Sequence[Column], *, apart: bool = False) -> list[Iterator[Any]]:
         """See :class:`Rows`."""
         return [iter(self.batches[i :: self.threads]) for i in range(min(self.threads, len(self.batches)) or 1)]
 
@@ -170,7 +183,7 @@ class DuckRows:
         pairs = zip(columns, zip(row[::2], row[1::2], strict=True), strict=True)
         return {c.name: (float(low), float(high)) for c, (low, high) in pairs if low is not None}
 
-    def feeds(self, columns: Sequence[Column]) -> list[Iterator[Any]]:
+    def feeds(self, columns: Sequence[Column], *, apart: bool = False) -> list[Iterator[Any]]:
         """See :class:`Rows`; one query, whose batches go to whoever is free."""
         select = ", ".join(map(_selected, columns))
         reader = dataclasses.replace(self.source, ordered="").reader(select, batch_rows(len(columns)))

@@ -17,6 +17,7 @@ from airflow_mlops.core.drift_cells import numeric_cells
 from airflow_mlops.core.drift_statistics import EFFECTS, Cells, jensen_shannon, psi, risen_floor, wasserstein
 from airflow_mlops.core.drift_tests import (
     TESTS,
+    _pearson_iii_above,
     anderson_darling,
     benjamini_hochberg,
     chi_square,
@@ -319,3 +320,11 @@ def test_a_refined_p_value_is_never_smaller_and_leaves_large_samples_alone() -> 
     assert refined(test, [500, 600, 700], [500, 700, 600], 0.001, seed=1) == 0.001
     far = test.function([10, 10, 10], [1, 2, 30])[1]
     assert refined(test, [10, 10, 10], [1, 2, 30], far, seed=1) >= far > 0
+
+
+@pytest.mark.parametrize("draw", ["chisquare", "gamma"])
+def test_the_tail_of_the_draws_is_scipys(draw: str) -> None:
+    drawn = getattr(np.random.default_rng(0), draw)(3.0, size=4000)
+    far = [float(np.sort(drawn)[-40]), 2 * float(drawn.max())]
+    theirs = stats.pearson3.sf(far, stats.skew(drawn), loc=drawn.mean(), scale=drawn.std())
+    assert _pearson_iii_above(far, drawn) == pytest.approx(theirs, rel=1e-9)
