@@ -263,7 +263,8 @@ class Outcome:
     :param success: Great Expectations' verdict; ``None``: it could not be evaluated.
     :param result: Great Expectations' result fields (``element_count``, ``unexpected_count``, ``observed_value`` ...).
     :param error: why it could not be evaluated.
-    :param judged_by: ``"duckdb"``, ``"great_expectations"``, or the database that counted: ``"postgresql"``.
+    :param judged_by: ``"arrow"``, ``"duckdb"``, ``"great_expectations"``, or the database that counted:
+        ``"postgresql"``.
     """
 
     success: bool | None

@@ -5,6 +5,7 @@ Arrow's own functions for this are in ``pyarrow.compute``, which takes longer to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,28 @@ def _bits(buffer: Any, offset: int, size: int) -> Any:
     first = offset // 8
     found = np.unpackbits(np.frombuffer(buffer, np.uint8)[first : (offset + size + 7) // 8], bitorder="little")
     return found[offset - 8 * first : offset - 8 * first + size].view(bool)
+
+
+def of_whole(values: Any) -> Any:
+    """Whole numbers of 64 bits as an Arrow array. Arrow's own way asks pandas, whose import takes longer than a count.
+
+    >>> of_whole(np.arange(2)).to_pylist()
+    [0, 1]
+    """
+    held = np.ascontiguousarray(values, np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)])
+
+
+def of_texts(texts: Iterable[str]) -> Any:
+    """Texts as an Arrow array; for the same reason.
+
+    >>> of_texts(["", "é"]).to_pylist()
+    ['', 'é']
+    """
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers)
 
 
 def floats(array: Any, scratch: Scratch, chosen: Any = None) -> tuple[Any, Any, Any]:

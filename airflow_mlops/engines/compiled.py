@@ -37,13 +37,18 @@ def plan(expectation: Expectation, source: Source, prefix: str) -> Plan:
     compile_ = COMPILED.get(expectation.type)
     if compile_ is None:
         raise Uncompilable(expectation.type)
-    kwargs = {k: v for k, v in expectation.kwargs.items() if v is not None and k not in _NO_MATTER}
+    kwargs = arguments(expectation)
     condition = kwargs.pop("row_condition", None)
     kwargs.pop("condition_parser", None)
     if condition is not None:
         scope.where = row_condition(scope, condition)
     made = compile_(scope, dict(kwargs))
     return dataclasses.replace(made, expectation=expectation, parameters=scope.parameters)
+
+
+def arguments(expectation: Expectation) -> dict[str, Any]:
+    """What an expectation is given, without what says nothing about its verdict."""
+    return {k: v for k, v in expectation.kwargs.items() if v is not None and k not in _NO_MATTER}
 
 
 _NO_MATTER = ("batch_id", "result_format", "catch_exceptions", "meta")

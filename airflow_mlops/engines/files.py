@@ -9,7 +9,7 @@ import gzip
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import DataError, SchemaMismatch
@@ -18,6 +18,9 @@ from airflow_mlops.engines.duck import DuckEngine, Source, connection, explained
 from airflow_mlops.engines.headers import alike, same_kinds, unambiguous
 from airflow_mlops.engines.locate import Files, locate
 from airflow_mlops.engines.partitions import folders
+
+if TYPE_CHECKING:
+    from airflow_mlops.core.expectations import Expectation, Outcome
 
 DELIMITERS = (",", ";", "\t", "|")
 """What may separate the fields of a CSV file; the most frequent one in the header does."""
@@ -57,6 +60,23 @@ class FileEngine(DuckEngine):
                 if rows is not None:
                     return profiling.profile(rows, reference=reference, columns=columns, digest=ref.digest)
         return super().profile(ref, reference=reference, columns=columns)
+
+    def judge(self, ref: DatasetRef, expectations: Sequence[Expectation]) -> list[Outcome]:
+        """See :meth:`airflow_mlops.engines.Engine.judge`; much of it is counted as plain Parquet goes by."""
+        from airflow_mlops.engines import arrow_judging
+
+        found: dict[int, Outcome] = {}
+        if ref.file_format == "parquet" and arrow_judging.judges(expectations):
+            from airflow_mlops.engines import parquet
+
+            files = locate(ref)
+            with _told(files):
+                rows = parquet.rows(ref, files, self.threads)
+                found = arrow_judging.judge(rows, expectations) if rows is not None else {}
+        left = [i for i in range(len(expectations)) if i not in found]
+        if left or not found:
+            found |= dict(zip(left, super().judge(ref, [expectations[i] for i in left]), strict=True))
+        return [found[i] for i in range(len(expectations))]
 
 
 @contextlib.contextmanager

@@ -67,13 +67,18 @@ def each(
     :param apart: see :meth:`Rows.feeds`.
     """
 
+    return counted(rows.feeds(columns, apart=apart), made, add)
+
+
+def counted(feeds: Sequence[Iterator[Any]], made: Callable[[], T], add: Callable[[T, Any], None]) -> list[T]:
+    """Count what each feed gives, a thread each."""
+
     def work(feed: Iterator[Any]) -> T:
         found = made()
-        for batch in feed:
-            add(found, batch)
+        for item in feed:
+            add(found, item)
         return found
 
-    feeds = rows.feeds(columns, apart=apart)
     if len(feeds) == 1:
         return [work(feeds[0])]
     with ThreadPoolExecutor(len(feeds)) as pool:

@@ -292,7 +292,7 @@ class Words(Tally):
         if not len(used):
             return
         if len(used) < len(counts):
-            texts, counts = texts.take(pa.array(used)), counts[used]
+            texts, counts = texts.take(arrays.of_whole(used)), counts[used]
         if self.words is not None and len(texts) <= self.most:
             for text, count in zip(texts.to_pylist(), counts.tolist(), strict=True):
                 self.words[text] = self.words.get(text, 0) + count
@@ -311,7 +311,7 @@ class Words(Tally):
         if self.words is not None and (at_once or len(self.words) > self.most):
             words, self.words = self.words, None
             if words:
-                self._lengths(pa.array(list(words), pa.string()), np.array(list(words.values()), np.int64))
+                self._lengths(arrays.of_texts(words), np.array(list(words.values()), np.int64))
 
     def _lengths(self, texts: Any, counts: Any = None) -> None:
         """Extremes, lengths and hashes of texts; rows of each, where they are more than one."""
