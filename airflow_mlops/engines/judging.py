@@ -146,8 +146,13 @@ def _examples(source: Source, plans: dict[int, Plan], unexpected: Mapping[int, i
 def _of_rows(source: Source, plans: dict[int, Plan], rows: int) -> dict[int, list[Any]]:
     listed = ", ".join(f"({p.bad}) AS bad_{i}, {_shown(p.shown)} AS shown_{i}" for i, p in plans.items())
     where = " OR ".join(f"({p.bad})" for p in plans.values())
-    parts = [f"(SELECT {i} AS i, shown_{i} AS v FROM few WHERE bad_{i} LIMIT {EXAMPLES})" for i in plans]
-    few = f"SELECT {listed} FROM {source.relation} AS data WHERE {where} LIMIT {rows}"
+    parts = [
+        f"(SELECT {i} AS i, shown_{i} AS v, place FROM few WHERE bad_{i} ORDER BY place LIMIT {EXAMPLES})"
+        for i in plans
+    ]
+    first = f"SELECT {listed} FROM {source.relation} AS data WHERE {where} LIMIT {rows}"
+    place = "0" if isinstance(source, SqlSource) else "row_number() OVER ()"  # DuckDB's common tables have no order
+    few = f"SELECT *, {place} AS place FROM ({first}) AS first_ones"
     return _told(source, plans, f"WITH few AS ({few}) {' UNION ALL '.join(parts)}")
 
 
@@ -159,14 +164,15 @@ def _of_groups(source: Source, plans: dict[int, Plan]) -> dict[int, list[Any]]:
     for i, p in plans.items():
         tail = p.kept.failing if p.kept else f"FROM {source.relation} AS data WHERE {p.bad}"
         once, order = ("DISTINCT ", " ORDER BY v") if p.once else ("", "")
-        parts.append(f"(SELECT {once}{i} AS i, {_shown(p.shown)} AS v {tail}{order} LIMIT {EXAMPLES})")
+        parts.append(f"(SELECT {once}{i} AS i, {_shown(p.shown)} AS v, 0 AS place {tail}{order} LIMIT {EXAMPLES})")
     return _told(source, plans, " UNION ALL ".join(parts)) if parts else {}
 
 
 def _told(source: Source, plans: dict[int, Plan], sql: str) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {i: [] for i in plans}
-    for i, value in source.run(sql, **{k: v for p in plans.values() for k, v in p.parameters.items()}):
-        found[i].append(json.loads(value))
+    told = source.run(sql, **{k: v for p in plans.values() for k, v in p.parameters.items()})
+    for i, value, _ in sorted(told, key=lambda row: int(row[2])):
+        found[int(i)].append(json.loads(value))
     return found
 
 

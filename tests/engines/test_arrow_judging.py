@@ -60,8 +60,10 @@ def agree(ref: DatasetRef, suite: Sequence[Expectation]) -> dict[int, Outcome]:
     found, others = both(ref, suite)
     for i, outcome in found.items():
         assert outcome.judged_by == "arrow"
-        told = (outcome.success, dict(outcome.result))
-        assert told == (others[i].success, dict(others[i].result)), (suite[i], outcome, others[i])
+        told, theirs = dict(outcome.result), dict(others[i].result)
+        if suite[i].type.endswith("_be_unique"):  # of what repeats DuckDB shows any
+            assert len(told.pop("partial_unexpected_list", ())) == len(theirs.pop("partial_unexpected_list", ()))
+        assert (outcome.success, told) == (others[i].success, theirs), (suite[i], outcome, others[i])
     return found
 
 
@@ -131,7 +133,7 @@ def test_types_nulls_and_ends_are_taken_as_duckdb_takes_them(tmp_path: Path, lay
                 for low, high in ((0, 3), (0.1, 3), (None, 2**53), (2**53 + 1, None), (-(2**70), 2**70), (0.0, 2.0))
                 for strict in (True, False)
             ]
-            for values in ([0, 1, 3], [0.1, 2], [2**63 + 1], [2**53 + 1, 2**53], [2**53]):
+            for values in ([0, 1, 3], [0.1, 2], [2**63 + 1], [2**53 + 1, 2**53], [2**53, *range(20)]):
                 suite += [
                     expect("column_values_to_be_in_set", column=name, value_set=values),
                     expect("column_values_to_not_be_in_set", column=name, value_set=values),

@@ -117,6 +117,21 @@ def test_a_references_bins_are_counted_in_and_add_up(place: Place) -> None:
     )
 
 
+def test_failing_values_are_shown_wherever_rows_are(place: Place) -> None:
+    frame = pd.DataFrame({"x": range(100), "word": [f"w{i}" for i in range(100)], "key": [i % 50 for i in range(100)]})
+    engine, ref = place(frame, "shown")
+    suite = [
+        expect("column_values_to_be_between", column="x", max_value=50),
+        expect("column_values_to_match_regex", column="word", regex="^w[0-8]"),
+        expect("column_values_to_be_unique", column="key"),
+        expect("column_distinct_values_to_be_in_set", column="key", value_set=list(range(40))),
+    ]
+    wrong = ({*range(51, 100)}, {"w9", *(f"w{i}" for i in range(90, 100))}, {*range(50)}, {*range(40, 50)})
+    for outcome, failing in zip(engine.judge(ref, suite), wrong, strict=True):
+        shown = outcome.result["partial_unexpected_list"]
+        assert outcome.success is False and len(shown) == 5 and set(shown) <= failing
+
+
 def test_verdicts_and_counts_are_the_same(place: Place, where: str) -> None:
     @settings(
         max_examples=1 if where == "spark" else 8,
