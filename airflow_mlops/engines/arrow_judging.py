@@ -66,34 +66,38 @@ def judge(rows: ParquetRows, expectations: Sequence[Expectation]) -> dict[int, O
     asked: dict[int, _Asked] = {}
     kept = 0
     for i, one in enumerate(expectations):
-        if one.type not in _CONDITIONS and one.type not in _WHOLE:
-            continue
         try:
-            made = plan(one, header, "")
-            kwargs = arguments(one)
-            if "row_condition" in kwargs:
-                continue
-            if one.type in _COUNTS:
-                outcome = made.finish((rows.count,))
-            elif one.type in _SCHEMA:
-                outcome = made.finish(())
-            else:
-                outcome, column = None, header.column(kwargs["column"])
-                assert column is not None
-                if one.type == _UNIQUE:
-                    kept += rows.count
-                    if column.type != "int" or kept > KEPT:
-                        continue
-                made_of = _CONDITIONS.get(one.type)
-                condition = made_of(column, kwargs) if made_of else None
-                asked[i] = _Asked(one, column, mostly_of(kwargs.get("mostly")), condition)
+            made = _compiled(one, header, rows.count)
         except (MissingColumn, Uncompilable):
             continue
-        if outcome is not None:
-            found[i] = dataclasses.replace(outcome, judged_by=BY)
+        if isinstance(made, Outcome):
+            found[i] = dataclasses.replace(made, judged_by=BY)
+        elif one.type != _UNIQUE or (kept := kept + rows.count) <= KEPT:
+            asked[i] = made
     if rows.filesystem is not None and len(found) + len(asked) < len(expectations):
         return {}
     return found | (_counted(rows, asked) if asked else {})
+
+
+def _compiled(one: Expectation, header: _Header, rows: int) -> Outcome | _Asked:
+    """An outcome where no value has to be looked at; else what is counted.
+
+    :raises Uncompilable: when it is left to others; likewise ``MissingColumn``.
+    """
+    kwargs = arguments(one)
+    if not judges([one]) or "row_condition" in kwargs:
+        raise Uncompilable(one.type)
+    made = plan(one, header, "")
+    if one.type in (*_COUNTS, *_SCHEMA):
+        outcome = made.finish((rows,) if one.type in _COUNTS else ())
+        assert outcome is not None
+        return outcome
+    column = header.column(kwargs["column"])
+    assert column is not None
+    if one.type == _UNIQUE and column.type != "int":
+        raise Uncompilable(one.type)
+    condition = _CONDITIONS[one.type](column, kwargs) if one.type in _CONDITIONS else None
+    return _Asked(one, column, mostly_of(kwargs.get("mostly")), condition)
 
 
 def _counted(rows: ParquetRows, asked: Mapping[int, _Asked]) -> dict[int, Outcome]:
