@@ -75,6 +75,7 @@ def write(path: Path, rows: int, seed: int, numeric: int = NUMERIC, categorical:
         writer.write_table(table)
     if writer is not None:
         writer.close()
+    os.sync()  # what is written later would be measured
 
 
 def process(code: str, times: int, python: str = sys.executable, **names: str) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -144,6 +145,7 @@ def write(path: Path, rows: int, *, failing: bool) -> None:
         writer.write_table(table)
     if writer is not None:
         writer.close()
+    os.sync()  # what is written later would be measured
 
 
 def compared(figures: Figures, folder: Path, rows: int, times: int, *, failing: bool, memory: bool) -> None:
