@@ -80,7 +80,7 @@ NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
 BOUNDS = {"loans": 1e-5, "cars": 0.01, "cards": 1e-5}
 """How far the two may be apart: the fifth decimal of classes, 1 % of a loss."""
 OWN_SEED = 0.005
-"""Likewise of the three cards with the seed that NannyML has, which leaves one card uncalibrated: the second decimal."""
+"""Likewise of the three cards with NannyML's own seed, which leaves one card uncalibrated: the second decimal."""
 
 SEEDS = (42, 0, 1, 2, 3)
 """Of the splits by which NannyML decides to calibrate; the first is the one that it has."""
