@@ -49,8 +49,6 @@ class Within:
 
     def bad(self, values: Any, ends: tuple[Any, Any] | None) -> Any:
         """See :class:`Condition`; numbers compare with a float as floats."""
-        if any(isinstance(bound, float) for bound in (self.low, self.high)) or values.dtype.kind == "f":
-            values = values.astype(np.float64, copy=False)
         if ends is not None and not self._below(ends[0]) and not self._above(ends[1]):
             return None
         return self._below(values) | self._above(values)
@@ -58,12 +56,18 @@ class Within:
     def _below(self, value: Any) -> Any:
         if self.low is None:
             return np.zeros(np.shape(value), bool)
+        value = _like(value, self.low)
         return value <= self.low if self.strict_min else value < self.low
 
     def _above(self, value: Any) -> Any:
         if self.high is None:
             return np.zeros(np.shape(value), bool)
+        value = _like(value, self.high)
         return value >= self.high if self.strict_max else value > self.high
+
+
+def _like(value: Any, bound: float) -> Any:
+    return np.asarray(value).astype(np.float64, copy=False) if isinstance(bound, float) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,13 +203,22 @@ class Count:
         ends = [(part[0], part[-1]) for part in parts]
         if all(a[1] < b[0] for a, b in itertools.pairwise(ends)) and all(map(_rising, parts)):
             return 0, []
-        values = np.concatenate(parts) if parts else np.empty(0, np.int64)
-        ordered = np.sort(values)
-        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        if not len(twice):
+        ordered = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        ordered.sort()
+        again = ordered[1:] == ordered[:-1]  # as the one before
+        number = int(np.count_nonzero(again))
+        if not number:
             return 0, []
-        rows = np.flatnonzero(np.isin(values, twice))
-        return len(rows), [shown(v) for v in values[rows[: self._examples]]]
+        starts = again.copy()
+        starts[1:] &= ~again[:-1]
+        twice = ordered[1:][starts]
+        examples: list[Any] = []
+        for part in parts:
+            near = twice[np.minimum(np.searchsorted(twice, part), len(twice) - 1)]
+            examples += [shown(v) for v in part[near == part][: self._examples - len(examples)]]
+            if len(examples) == self._examples:
+                break
+        return number + len(twice), examples
 
 
 def _filled(values: Any, known: Any) -> tuple[Any, Any]:

@@ -162,7 +162,7 @@ class _Header(Source):
 
         try:
             self.matches_nothing(pattern)
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, UnicodeEncodeError):
             return False
         return True
 
@@ -212,7 +212,7 @@ def _among(column: Column, kwargs: Mapping[str, Any], *, wanted: bool) -> Condit
     from airflow_mlops.engines.arrow_counts import Among, Texts
 
     values = kwargs["value_set"]
-    if column.type == "string" and all(isinstance(v, str) for v in values):
+    if column.type == "string" and all(isinstance(v, str) and _encodes(v) for v in values):
         return Texts(functools.partial(_in, frozenset(values), wanted))
     whole = all(isinstance(v, int) and not isinstance(v, bool) and abs(v) < 2**62 for v in values)
     if column.type == "int" and whole and column.duck_type != "UBIGINT":
@@ -221,6 +221,15 @@ def _among(column: Column, kwargs: Mapping[str, Any], *, wanted: bool) -> Condit
     if column.type == "float" and real:
         return Among(np.array([float(v) for v in values]), wanted)
     raise Uncompilable("a set of another kind")
+
+
+def _encodes(text: str) -> bool:
+    """Whether there is such a text: half of a surrogate pair is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _in(values: frozenset[str], wanted: bool, texts: Any) -> Any:

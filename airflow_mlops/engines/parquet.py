@@ -18,7 +18,7 @@ from airflow_mlops.core.errors import DataError
 from airflow_mlops.engines.duck import MOST_THREADS, Column, need
 from airflow_mlops.engines.headers import unambiguous
 from airflow_mlops.engines.locate import Files
-from airflow_mlops.engines.streams import BATCH, batch_rows, shared
+from airflow_mlops.engines.streams import BATCH, BATCH_BYTES, batch_rows, shared
 
 _BUFFER = 1 << 23
 """Bytes that are read ahead of all columns together."""
@@ -29,8 +29,14 @@ ALONE = 1 << 18
 _EIGHT = ("int", "float", "datetime", "date", "bool")
 """Types whose values take eight bytes at most."""
 
-_DICTIONARY = 1 << 16
-"""Bytes of a dictionary of few texts."""
+_DICTIONARY, _CODE = 1 << 20, 3
+"""Bytes of a dictionary of few texts: where writers stop adding to it; and those of a row's place in it."""
+
+_AHEAD = 1 << 28
+"""Bytes of a row group up to which it is fetched from a store at once."""
+
+_PREFIXED = BATCH_BYTES >> 12
+"""Bytes that a text takes for sure where only what differs from the one before is stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +122,7 @@ class ParquetRows:
     def _feed(
         self, todo: collections.deque[_Part], opened: dict[str, Any], *, arrow_threads: bool
     ) -> Iterator[tuple[int, Any]]:
+        dictionaries: dict[str, Any] = {}
         while True:
             try:
                 file, group, place, names = todo.popleft()
@@ -130,25 +137,61 @@ class ParquetRows:
                     batch = next(batches, None)
                 if batch is None:
                     break
+                self._readable(file, batch, dictionaries)
                 yield place, batch.select(names)
                 place += len(batch)
 
+    def _readable(self, file: _File, batch: Any, dictionaries: dict[str, Any]) -> None:
+        """Texts are UTF-8: others would match no pattern, and so pass where none may match.
+
+        :param dictionaries: the last one that was looked at, of each column.
+        :raises DataError: naming the file and the column.
+        """
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            texts = array.dictionary if pa.types.is_dictionary(array.type) else array
+            if texts.type not in (pa.string(), pa.large_string()):
+                continue
+            if texts is not array:  # the same one mostly comes with each batch
+                before, dictionaries[name] = dictionaries.get(name), texts
+                if before is not None and before.equals(texts):
+                    continue
+            try:
+                texts.validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"{self.label}: {file.path}: column {name!r} has a text that is not UTF-8 ({error}). Write it as "
+                    "UTF-8, or as binary"
+                ) from error
+
     def _batch(self, names: Sequence[str]) -> int:
-        """Rows of a batch of these columns; of numbers alone more, because threads wait for each other at each."""
-        alone = len(names) == 1 and next(c for c in self.columns if c.name == names[0]).type in _EIGHT
-        return ALONE if alone else batch_rows(len(names))
+        """Rows of a batch of these columns: of numbers alone more, because threads wait for each other at each; of long
+        texts fewer.
+        """
+        kinds = {c.name: c.type for c in self.columns}
+        rows = ALONE if len(names) == 1 and kinds[names[0]] in _EIGHT else batch_rows(len(names))
+        texts = sum(max((_text_bytes(f, n) for f in self.files), default=0) for n in names if kinds[n] == "string")
+        return max(min(rows, BATCH_BYTES // max(texts, 1)), 1)
 
     def _reader(self, file: _File, opened: dict[str, Any]) -> Any:
         if file.path not in opened:
             opened.clear()  # one file at a time
             texts = [c.name for c in self.columns if c.type == "string" and _few(file, c.name)]
+            buffer = min(max(_BUFFER // max(len(self.columns), 1), 1 << 14), 1 << 20)
             options: dict[str, Any] = {"metadata": file.metadata, "read_dictionary": texts}
             if self.filesystem is None:
-                buffer = min(max(_BUFFER // max(len(self.columns), 1), 1 << 14), 1 << 20)
                 opened[file.path] = pq.ParquetFile(file.path, buffer_size=buffer, pre_buffer=False, **options)
             else:
-                opened[file.path] = pq.ParquetFile(self.filesystem.open(file.path, "rb"), pre_buffer=True, **options)
+                handle, ahead = self.filesystem.open(file.path, "rb"), self._widest(file) <= _AHEAD
+                options |= {"pre_buffer": ahead, "buffer_size": 0 if ahead else 4 * buffer}
+                opened[file.path] = pq.ParquetFile(handle, **options)
         return opened[file.path]
+
+    def _widest(self, file: _File) -> int:
+        """Bytes of the largest row group, of these columns."""
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        return max(
+            (sum(g.column(file.places[c.name]).total_compressed_size for c in self.columns) for g in groups), default=0
+        )
 
     @contextlib.contextmanager
     def _told(self, path: str) -> Iterator[None]:
@@ -161,14 +204,31 @@ class ParquetRows:
             ) from error
 
 
+def _chunks(file: _File, name: str) -> Iterator[Any]:
+    """What the footer says of a column, a row group at a time."""
+    return (file.metadata.row_group(i).column(file.places[name]) for i in range(file.metadata.num_row_groups))
+
+
 def _few(file: _File, name: str) -> bool:
-    """Whether the texts of a column are few by their dictionaries' size; Arrow would remember all of many."""
-    place = file.places[name]
-    for group in range(file.metadata.num_row_groups):
-        told = file.metadata.row_group(group).column(place)
-        if not told.has_dictionary_page or told.data_page_offset - told.dictionary_page_offset > _DICTIONARY:
-            return False
-    return True
+    """Whether the texts of a column are few: besides codes there is only a dictionary. Arrow would remember all of
+    many, also those that a writer stored behind a full dictionary.
+    """
+    return all(c.has_dictionary_page for c in _chunks(file, name)) and _small(file, name)
+
+
+def _small(file: _File, name: str) -> bool:
+    return all(c.total_uncompressed_size <= _DICTIONARY + _CODE * c.num_values for c in _chunks(file, name))
+
+
+def _text_bytes(file: _File, name: str) -> int:
+    """Bytes that a text of a column takes, about, in the row group that has the longest; of few texts, their code."""
+    if _few(file, name):
+        return _CODE
+    each = (
+        max(c.total_uncompressed_size // max(c.num_values, 1), _PREFIXED if "DELTA_BYTE_ARRAY" in c.encodings else 0)
+        for c in _chunks(file, name)
+    )
+    return max(each, default=0)
 
 
 def rows(ref: DatasetRef, files: Files, threads: int) -> ParquetRows | None:
@@ -196,12 +256,22 @@ def rows(ref: DatasetRef, files: Files, threads: int) -> ParquetRows | None:
             return None
         first = first or types
         found.append(_File(path, metadata, {name: i for i, name in enumerate(schema.names)}))
+        if not all(_plain(found[-1], field) for field in schema):
+            return None
         unambiguous(path, list(types))
     wanted = list(ref.columns) or list(first)
     need(ref.label, first, wanted)
     if len(set(wanted)) != len(wanted):
         return None
     return ParquetRows(ref.label, tuple(Column(n, first[n]) for n in wanted), tuple(found), files.filesystem, threads)
+
+
+def _plain(file: _File, field: pa.Field) -> bool:
+    """Whether texts are no more than texts, and no dictionary of many that Arrow would remember all of."""
+    if pa.types.is_dictionary(field.type) and not _small(file, field.name):
+        return False
+    place = file.places[field.name]
+    return _duck_type(field.type) != "VARCHAR" or file.metadata.schema.column(place).logical_type.type != "JSON"
 
 
 def _duck_type(type_: pa.DataType) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from airflow_mlops.core.expectations import Expectation, Outcome
 from airflow_mlops.engines import FileEngine, arrow_judging, parquet
 from airflow_mlops.engines.arrow_counts import Count, Within
 from airflow_mlops.engines.duck import Column, DuckEngine
+from airflow_mlops.engines.locate import Files
 from tests.engines.test_expectations import expect, frames, suites
 
 
@@ -294,3 +296,132 @@ def test_neither_a_database_nor_pandas_is_loaded(tmp_path: Path) -> None:
     ref = file(tmp_path / "a.parquet", wide())
     done = subprocess.run([sys.executable, "-c", _LIGHT, ref.uri], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[False, False, False, False]", "[]"]
+
+
+def batches(ref: DatasetRef, column: str) -> list[pa.Array]:
+    """A column of a file as it is counted."""
+    rows = parquet.rows(ref, parquet_files(ref), 1)
+    assert rows is not None
+    (column_,) = [c for c in rows.columns if c.name == column]
+    return [batch.column(column) for feed in rows.placed([column_], apart=True) for _, batch in feed]
+
+
+def test_batches_of_long_texts_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """65,536 texts of 20 kB are more than a gigabyte, and every thread has some."""
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1 << 16)
+    table = pa.table({"s": [f"{i}" + "x" * 1000 for i in range(500)]})
+    ref = file(tmp_path / "a.parquet", table, dictionary=False, group=500)
+    found = batches(ref, "s")
+    assert sum(map(len, found)) == 500
+    assert max(array.nbytes for array in found) < 2 << 16
+
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
+    monkeypatch.setattr(parquet, "_PREFIXED", 1000)  # it tells nothing of what they take when they are read
+    assert max(array.nbytes for array in batches(ref, "s")) < 2 << 16
+
+
+def test_few_long_texts_stay_in_their_dictionary(tmp_path: Path) -> None:
+    """As many as a writer's dictionary holds may still be long, and do not pack well."""
+    letters = np.random.default_rng(0).integers(97, 123, (4, 20_000), dtype=np.uint8)
+    texts = [bytes(row).decode() for row in letters]
+    ref = file(tmp_path / "a.parquet", pa.table({"s": texts * 250}), group=1000)
+    assert sum(array.indices.nbytes for array in batches(ref, "s")) == 4000
+    found = agree(ref, [expect("column_values_to_match_regex", column="s", regex="^" + texts[0][:9])])
+    assert found[0].result["unexpected_count"] == 750
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_texts_behind_a_full_dictionary_are_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, categorical: bool
+) -> None:
+    """Arrow would add each to a dictionary that grows with the file, however well the first ones are packed."""
+    monkeypatch.setattr(parquet, "_DICTIONARY", 2000)
+    texts = pa.array([f"customer-{i:012d}" for i in range(3000)])
+    table = pa.table({"s": texts.dictionary_encode() if categorical else texts})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", dictionary_pagesize_limit=2000)
+    ref = DatasetRef(uri=str(tmp_path / "a.parquet"))
+    if categorical:  # pandas' categories come as a dictionary, whatever is asked for
+        assert parquet.rows(ref, parquet_files(ref), 1) is None
+    else:
+        assert {array.type for array in batches(ref, "s")} == {pa.string()}
+    suite = [expect("column_values_to_match_regex", column="s", regex="9$")]
+    assert FileEngine().judge(ref, suite)[0].result["unexpected_count"] == 2700
+
+
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_texts_that_are_no_utf8_are_an_error_that_names_the_column(tmp_path: Path, dictionary: bool) -> None:
+    """They match nothing, and so a pattern that must not match would hold."""
+    bytes_ = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.py_buffer(np.array([0, 2, 4, 5], np.int32)), pa.py_buffer(b"ab\xff\xfec")]
+    )
+    ref = file(tmp_path / "a.parquet", pa.table({"comment": bytes_}), dictionary=dictionary)
+    for suite in (
+        [expect("column_values_to_not_match_regex", column="comment", regex="^x")],
+        [expect("column_values_to_match_regex", column="comment", regex="^x")],  # an example would have to be shown
+        [expect("column_values_to_not_be_null", column="comment")],
+    ):
+        with pytest.raises(DataError, match=r"a\.parquet: column 'comment' has a text that is not UTF-8"):
+            FileEngine().judge(ref, suite)
+    with pytest.raises(DataError, match="'comment'"):
+        FileEngine().profile(ref)
+
+
+def test_a_text_that_can_not_be_encoded_concerns_its_expectation_alone(tmp_path: Path) -> None:
+    ref = file(tmp_path / "a.parquet", pa.table({"s": [f"t{i}" for i in range(5000)]}), group=5000)
+    outcomes = FileEngine().judge(
+        ref,
+        [
+            expect("column_values_to_be_in_set", column="s", value_set=["\ud800", "t1"]),
+            expect("column_values_to_not_match_regex", column="s", regex="\ud800"),
+            expect("column_values_to_not_be_null", column="s"),
+        ],
+    )
+    assert [o.success for o in outcomes] == [None, None, True]
+    assert all("surrogate" in o.error for o in outcomes[:2])
+
+
+def test_json_is_no_plain_text_in_either_way(tmp_path: Path) -> None:
+    table = pa.table({"j": pa.array(['{"a": 1}', None], pa.json_())})
+    pq.write_table(table, tmp_path / "a.parquet", store_schema=False)  # as others write it
+    ref = DatasetRef(uri=str(tmp_path / "a.parquet"))
+    engine = FileEngine()
+    assert engine.resolve(ref).schema == {"j": "other"}
+    assert engine.profile(ref).columns["j"].type == "other"
+    (outcome,) = engine.judge(ref, [expect("column_values_to_be_of_type", column="j", type_="string")])
+    assert outcome.success is False
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("low, high", [(float(2**53), 2**70), (1.0, 2**53 + 1), (float(2**53), None), (1, 2.0**53)])
+def test_each_bound_compares_as_it_is_written(
+    tmp_path: Path, layout: bool, low: float, high: float | None, strict: bool
+) -> None:
+    """A float has no 2**53 + 1, a whole number has; the other bound does not decide which of them is compared."""
+    values = [2**53 - 1, 2**53, 2**53 + 1, 5, 2**53 + 1, 2**53 + 1, 2**53 + 2]
+    ref = file(tmp_path / "a.parquet", pa.table({"n": pa.array(values, pa.int64())}), dictionary=layout, group=1)
+    bounds = {"min_value": low} if high is None else {"min_value": low, "max_value": high}
+    suite = [expect("column_values_to_be_between", column="n", **bounds, strict_min=strict, strict_max=strict)]
+    assert set(agree(ref, suite)) == {0}
+
+
+def test_a_large_row_group_is_not_fetched_from_a_store_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    class Handle(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            lengths.append(size)
+            return super().read(size)
+
+    class Store:
+        def open(self, path: str, mode: str = "rb") -> Handle:
+            return Handle(path)
+
+    table = pa.table({f"c{i}": np.random.default_rng(i).random(50_000) for i in range(4)})
+    file(tmp_path / "a.parquet", table, dictionary=False, group=50_000)
+    monkeypatch.setattr(parquet, "_AHEAD", 1_000_000)
+    monkeypatch.setattr(parquet, "_BUFFER", 4 << 14)
+    files = Files((str(tmp_path / "a.parquet"),), filesystem=Store())
+    rows = parquet.rows(DatasetRef(uri="s3://b/a.parquet"), files, 1)
+    assert rows is not None
+    assert sum(len(batch) for feed in rows.placed(rows.columns) for _, batch in feed) == 50_000
+    assert max(lengths) <= 1 << 17 and len(lengths) < 100
