@@ -28,6 +28,7 @@ REPO = Path(__file__).parent.parent
 sys.path.insert(0, str(REPO))
 
 from airflow_mlops.core.drift import check_drift  # noqa: E402
+from airflow_mlops.core.ledger import broken_inputs  # noqa: E402
 from airflow_mlops.core.profile import Profile  # noqa: E402
 from airflow_mlops.core.results import Report, Status  # noqa: E402
 from airflow_mlops.core.retraining import RETRAIN, Outcome, RetrainingFacts, RetrainingPolicy, decide  # noqa: E402
@@ -150,7 +151,8 @@ def replay(world: World, policy: Callable[[Seen], bool], seed: int, *, seasonal:
         now = batch(world, week, rng, ROWS, reference)
         was = batch(world, week, rng, ROWS, reference, before=True) if seasonal else reference
         report = check_drift(was, now, seed=seed)
-        drift.insert(0, Outcome(at=day(week), subject=day(week), outcome=str(report.status)))
+        broken = broken_inputs(report.to_dict())
+        drift.insert(0, Outcome(at=day(week), subject=day(week), outcome=str(report.status), broken=broken))
         if week not in world.outage:
             labelled = week
             auc = 0.75 - 0.1 * off + rng.normal(0, 0.015)  # what 1,000 labelled rows scatter by

@@ -57,6 +57,18 @@ class ReferenceChoice:
         """Whether other partitions are asked for."""
         return bool(self.last or self.days)
 
+    @property
+    def _within(self) -> dt.timedelta:
+        return dt.timedelta(days=max(self.days / 10, 0.5))
+
+    def until(self, at: dt.datetime) -> dt.datetime:
+        """The latest time that a partition can have to be the reference of one of ``at``.
+
+        >>> ReferenceChoice(days=100).until(dt.datetime(2013, 4, 21)).isoformat()
+        '2013-01-21T00:00:00'
+        """
+        return at - dt.timedelta(days=self.days) + self._within if self.days else at
+
     def among(self, known: Sequence[tuple[dt.datetime, T]], at: dt.datetime) -> list[T]:
         """Those that are the reference of a partition.
 
@@ -66,7 +78,7 @@ class ReferenceChoice:
         before = sorted(((t, i, p) for i, (t, p) in enumerate(known) if t < at), key=lambda x: (x[0], x[1]))
         if self.last:
             return [p for _, _, p in before[-self.last :]]
-        wanted, within = at - dt.timedelta(days=self.days), dt.timedelta(days=max(self.days / 10, 0.5))
+        wanted, within = at - dt.timedelta(days=self.days), self._within
         near = [(abs(t - wanted), i, p) for t, i, p in before if abs(t - wanted) <= within]
         return [min(near, key=lambda x: (x[0], x[1]))[2]] if near else []
 

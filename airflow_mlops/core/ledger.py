@@ -85,26 +85,113 @@ def _configuration(champion: ModelVersion | None, versions: Sequence[ModelVersio
 
 
 def outcomes(records: Iterable[Record], kind: str) -> tuple[Outcome, ...]:
-    """One outcome a partition, newest first.
+    """One outcome a partition, newest first; of a performance check one realised and one estimated.
 
     A partition can have several checks (features, predictions; delivered again): of each kind of comparison the newest
     counts, and the partition failed when any of those failed.
     """
-    latest: dict[tuple[str, bool], dict[str, Record]] = {}
-    for record in newest_first(records):
-        if record.kind != kind:
-            continue
-        details = _part(record.body, "details")
-        basis = details.get("basis")
-        compared = str(_part(record.body, "inputs").get("reference", ""))
-        latest.setdefault((record.subject or record.at, basis == "estimated"), {}).setdefault(compared, record)
     found = []
-    for (subject, estimated), group in latest.items():
-        first = next(iter(group.values()))
-        ends = {r.outcome for r in group.values()}
-        worst = next((o for o in ("failed", "error", "insufficient_data", "passed") if o in ends), first.outcome)
-        found.append(Outcome(at=first.at, subject=subject, outcome=worst, estimated=estimated))
-    return tuple(found)
+    for i, group in enumerate(partitions(r for r in records if r.kind == kind)):
+        latest: dict[bool, dict[str, Record]] = {}
+        for record in group:
+            estimated = _part(record.body, "details").get("basis") == "estimated"
+            compared = str(_part(record.body, "inputs").get("reference", ""))
+            latest.setdefault(estimated, {}).setdefault(compared, record)
+        for estimated, checks in latest.items():
+            first = next(iter(checks.values()))
+            ends = {r.outcome for r in checks.values()}
+            worst = next((o for o in ("failed", "error", "insufficient_data", "passed") if o in ends), first.outcome)
+            broken = [broken_inputs(r.body) for r in checks.values() if r.outcome == "failed"]
+            outcome = Outcome(
+                at=first.at,
+                subject=first.subject or first.at,
+                outcome=worst,
+                estimated=estimated,
+                partition=str(i),
+                broken=tuple(dict.fromkeys(b for some in broken for b in some)) if all(broken) else (),
+            )
+            found.append((time_of(first.at).timestamp() if first.at else float("-inf"), outcome))
+    return tuple(outcome for _, outcome in sorted(found, key=lambda x: -x[0]))
+
+
+def partitions(records: Iterable[Record]) -> list[list[Record]]:
+    """Records of checks, by the partition that they are about; the newest partition and the newest record first.
+
+    What has one name is one partition, unless both its time and its rows are others: a file that is written over every
+    day, or a table, has the same name in every check.
+    """
+    groups: dict[str, list[list[Record]]] = {}
+    found: list[list[Record]] = []
+    for record in newest_first(records):
+        named = groups.setdefault(record.subject or record.at, [])
+        group = next((g for g in named if any(_same_rows(record, r) for r in g)), None)
+        if group is None:
+            group = []
+            named.append(group)
+            found.append(group)
+        group.append(record)
+    return found
+
+
+def _same_rows(one: Record, other: Record) -> bool:
+    a, b = (_rows_digest(r) for r in (one, other))
+    return one.at == other.at or not (a and b) or a == b
+
+
+def _rows_digest(record: Record) -> str:
+    inputs = _part(record.body, "inputs")
+    return str(inputs.get("predictions") or inputs.get("current") or inputs.get("data") or "")
+
+
+def broken_inputs(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is broken where nothing else drifted: a fault of what delivers the data, not a world that changed.
+
+    What drifts beside that in a broken column, in the predictions or in all rows together follows from it.
+
+    :param report: of a drift check, as a dict.
+    :returns: ``check of column``; empty where any sound column drifted, or nothing is broken.
+    """
+    failed = _failed(report)
+    lost = {_subject(c): str(c["name"]) for c in failed if _is_lost(c)}
+    if any(_subject(c) not in lost for c in failed):
+        return ()
+    return tuple(f"{name} of {column or 'the columns'}" for column, name in sorted(lost.items()))
+
+
+def has_broken_inputs(report: Mapping[str, Any]) -> bool:
+    """Whether a column is gone, has another type, or has more nulls or values that are not finite than before.
+
+    :param report: of a drift check, as a dict.
+    """
+    return any(_is_lost(c) for c in _failed(report))
+
+
+def _failed(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The failed checks of single columns; those of predictions only where no input failed."""
+    checks = report.get("checks")
+    features = (*LOST, "distribution", "unseen_share")
+    found = [c for c in checks if isinstance(c, Mapping)] if isinstance(checks, list | tuple) else []
+    failed = [c for c in found if c.get("status") == "failed" and c.get("name") in features]
+    if "predictions" in _part(report, "details"):
+        return [c for c in failed if not _subject(c).startswith("predictions ")] or failed
+    return failed
+
+
+def _subject(check: Mapping[str, Any]) -> str:
+    return str(check.get("subject", ""))
+
+
+LOST = ("schema", "null_share", "nonfinite_share")
+"""Checks of a drift report that a broken delivery fails."""
+
+
+def _is_lost(check: Mapping[str, Any]) -> bool:
+    if check.get("name") == "schema":
+        return True
+    details = _part(check, "details")
+    before, after = details.get("reference"), details.get("current")
+    more = isinstance(before, int | float) and isinstance(after, int | float) and after > before
+    return check.get("name") in LOST and more
 
 
 def newest_first(records: Iterable[Record]) -> list[Record]:

@@ -2,8 +2,8 @@
 
 ``decide`` is a pure function of the policy and of facts that were gathered beforehand. Every reason and every guard
 says what it saw and what would have to change, whether or not it tipped the balance, so that "why did it not retrain"
-has an answer as well. ``alert`` is for what training again would not cure: no new labels, candidates that keep being
-rejected, checks that can't be evaluated.
+has an answer as well. ``alert`` is for what training again would not cure: broken input, no new labels, candidates
+that keep being rejected, checks that can't be evaluated.
 
 **One training, however many deciders.** A decision to retrain is known by what would be trained: model, newest labelled
 data, configuration, newest version. Two tasks that decide at once come to the same key; the ledger keeps one record of
@@ -45,8 +45,7 @@ def decide(facts: RetrainingFacts, policy: RetrainingPolicy) -> Decision:
     fired = [r for r in reasons if r.holds]
     guards = [guard(facts, policy) for guard in GUARDS.values()]
     asked = any(r.name == "person" for r in fired)
-    changed = any(r.name == "configuration" for r in fired)
-    held = [g for g in guards if g.holds and not _waived(g.name, asked, changed)]
+    held = [g for g in guards if g.holds and not _waived(g.name, {r.name for r in fired})]
     if fired and not held:
         decision, first = RETRAIN, fired[0].text
     elif fired:
@@ -93,9 +92,16 @@ def yields_to(decision: Decision, other: Decision) -> Decision:
     )
 
 
-def _waived(guard: str, asked: bool, changed: bool) -> bool:
-    """A person overrides all but a lack of rows and a training in flight; new code learns even from old labels."""
-    return (asked and guard not in ("nothing_to_learn", "in_flight")) or (changed and guard == "no_new_labels")
+def _waived(guard: str, fired: set[str]) -> bool:
+    """A person overrides all but a lack of rows and a training in flight; new code learns even from old labels.
+
+    Broken input is no reason against a training that something else than its drift speaks for.
+    """
+    if "person" in fired and guard not in ("nothing_to_learn", "in_flight"):
+        return True
+    if guard == "data_incident":
+        return not fired <= {"drift", "estimated_performance"}
+    return guard == "no_new_labels" and "configuration" in fired
 
 
 def _blind(facts: RetrainingFacts, policy: RetrainingPolicy) -> str:

@@ -39,6 +39,8 @@ class RetrainingPolicy(Policy):
     :param budget_period: a sliding window.
     :param in_flight_for: how long a training without a new version counts as running.
     :param no_new_labels: ``alert`` when no label is newer than the last training, or ``ignore`` that.
+    :param data_incident: ``alert`` instead of training on drift, or on an estimate, when all that drifted is broken
+        input: columns that are gone, of another type, or with more nulls or values that are not finite; or ``ignore``.
     :param breaker: rejected candidates in a row that stop all but a person; ``None``: never.
 
     >>> RetrainingPolicy(cooldown={"days": 7}).cooldown.days
@@ -58,6 +60,7 @@ class RetrainingPolicy(Policy):
     budget_period: dt.timedelta = dt.timedelta(days=30)
     in_flight_for: dt.timedelta = dt.timedelta(days=1)
     no_new_labels: str = "alert"
+    data_incident: str = "alert"
     breaker: int | None = 3
 
     def __post_init__(self) -> None:
@@ -81,8 +84,9 @@ class RetrainingPolicy(Policy):
         for name in ("min_new_partitions", "min_new_rows", "budget", "breaker"):
             if (value := getattr(self, name)) is not None:
                 within(value, name, 0 if name == "budget" else 1, 1e15)
-        if self.no_new_labels not in ("alert", "ignore"):
-            raise UnknownName("no_new_labels", self.no_new_labels, ("alert", "ignore"))
+        for name in ("no_new_labels", "data_incident"):
+            if (choice := getattr(self, name)) not in ("alert", "ignore"):
+                raise UnknownName(name, choice, ("alert", "ignore"))
 
 
 def _whole(value: object) -> bool:

@@ -25,12 +25,23 @@ class Outcome:
     :param subject: the partition.
     :param outcome: ``passed``, ``failed``, ``insufficient_data`` or ``error``.
     :param estimated: of a performance check: whether no label was seen.
+    :param partition: tells partitions of one subject apart, such as a file that is written over every day.
+    :param broken: of a drift check: the broken inputs, where nothing else drifted.
     """
 
     at: str
     subject: str
     outcome: str
     estimated: bool = False
+    partition: str = ""
+    broken: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "broken", tuple(self.broken))
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain values."""
+        return {**dataclasses.asdict(self), "broken": list(self.broken)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,8 +102,8 @@ class RetrainingFacts:
     def to_dict(self) -> dict[str, JSON]:
         """Plain values; histories shortened to what a policy looks at."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fields["drift"] = [dataclasses.asdict(o) for o in self.drift[:20]]
-        fields["performance"] = [dataclasses.asdict(o) for o in self.performance[:20]]
+        fields["drift"] = [o.to_dict() for o in self.drift[:20]]
+        fields["performance"] = [o.to_dict() for o in self.performance[:20]]
         fields["retrainings"] = [list(r) for r in self.retrainings[:20]]
         return fields
 
@@ -169,8 +180,9 @@ def _performance(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
 
 
 def _estimated(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
-    realised = {o.subject for o in facts.performance if not o.estimated and o.outcome in ("passed", "failed")}
-    seen = tuple(o for o in facts.performance if o.estimated and o.subject not in realised)
+    known = [o for o in facts.performance if not o.estimated and o.outcome in ("passed", "failed")]
+    realised = {(o.subject, o.partition) for o in known}
+    seen = tuple(o for o in facts.performance if o.estimated and (o.subject, o.partition) not in realised)
     needed, checks = policy.performance_needed, policy.performance_checks
     return _of_checks("estimated_performance", "are estimated to fall short", seen, needed, checks)
 
@@ -257,6 +269,20 @@ def _labels(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
     return Finding("no_new_labels", holds, text, ALERT)
 
 
+def _incident(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
+    last = facts.drift[: policy.drift_checks]
+    changed = sum(o.outcome == "failed" and not o.broken for o in last)
+    broken = last[0].broken if last and last[0].outcome == "failed" else ()
+    if not broken or changed >= policy.drift_needed:
+        return Finding("data_incident", False, "what drifted is no broken input")
+    what = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
+    text = (
+        f"data incident in {last[0].subject or last[0].at}: {what}, and no sound column drifted; a training would "
+        "learn the fault: mend what delivers the data, or let a person ask for the training if it is to stay so"
+    )
+    return Finding("data_incident", policy.data_incident == "alert", text, ALERT)
+
+
 def _breaker(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
     holds = policy.breaker is not None and facts.rejected >= policy.breaker
     text = f"{facts.rejected} candidates in a row were rejected; only a person starts another training now"
@@ -285,6 +311,7 @@ GUARDS: Mapping[str, Callable[[RetrainingFacts, RetrainingPolicy], Finding]] = {
     "nothing_to_learn": _nothing,
     "in_flight": _in_flight,
     "order": _order,
+    "data_incident": _incident,
     "no_new_labels": _labels,
     "breaker": _breaker,
     "cooldown": _cooldown,

@@ -14,6 +14,7 @@ from typing import Any
 from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.records import KINDS, TAG, Record
 from airflow_mlops.core.results import JSON
+from airflow_mlops.core.retraining_rules import time_of
 from airflow_mlops.hooks._base import HookBase, quoted
 from airflow_mlops.hooks._datasets import dataset_input, judged_data
 
@@ -169,29 +170,37 @@ class Records(HookBase):
             return self._of_run(run) if f"{TAG}kind" in run.data.tags else None
         return None
 
-    def history(self, model: str, *, kinds: Sequence[str] = (), limit: int = 200) -> list[Record]:
+    def history(
+        self, model: str, *, kinds: Sequence[str] = (), limit: int = 200, outcome: str = "", until: str = ""
+    ) -> list[Record]:
         """The newest records of a model, newest first (by ``at``, then by when they were written).
 
         One search for any number of records. Records that two tasks wrote at once appear once.
 
         :param kinds: only these; empty: all.
         :param limit: at most so many.
+        :param outcome: only those with it; empty: any.
+        :param until: ISO time; only those that are about no later one; empty: any.
         """
         for kind in kinds:
             if kind not in KINDS:
                 raise UnknownName("kind of record", kind, KINDS)
         only = f"tags.`{TAG}kind` = {quoted(kinds[0])}" if len(kinds) == 1 else f"tags.`{TAG}kind` LIKE '%'"
+        if outcome:
+            only += f" and tags.`{TAG}outcome` = {quoted(outcome)}"
         return self._search(
             model,
             only,
             limit=limit,
             order=[f"tags.`{TAG}at` DESC", "attributes.start_time DESC"],
             kinds=tuple(kinds),
+            until=until,
         )
 
     def _search(
-        self, model: str, only: str, *, limit: int, order: list[str], kinds: tuple[str, ...] = ()
+        self, model: str, only: str, *, limit: int, order: list[str], kinds: tuple[str, ...] = (), until: str = ""
     ) -> list[Record]:
+        latest = time_of(until) if until else None
         experiment = self.experiment_id(model, create=False)
         if not experiment:
             return []
@@ -203,12 +212,14 @@ class Records(HookBase):
                 page = self.client.search_runs(
                     [experiment],
                     where,
-                    max_results=PAGE if len(kinds) > 1 else min(PAGE, limit),
+                    max_results=PAGE if len(kinds) > 1 or until else min(PAGE, limit),
                     order_by=order,
                     page_token=token,
                 )
                 for run in page:
                     tags = run.data.tags
+                    if latest is not None and tags.get(TAG + "at") and time_of(tags[TAG + "at"]) > latest:
+                        continue
                     identity = (tags[TAG + "kind"], tags.get(TAG + "key", run.info.run_id))
                     if (not kinds or identity[0] in kinds) and identity not in found and len(found) < limit:
                         found[identity] = self._of_run(run)

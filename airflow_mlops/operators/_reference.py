@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.drift_reference import ReferenceChoice, added
 from airflow_mlops.core.errors import MlopsError
+from airflow_mlops.core.ledger import has_broken_inputs, partitions
 from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.core.results import JSON, Report, finite
 from airflow_mlops.core.retraining_rules import time_of
@@ -43,33 +44,42 @@ def artifacts_of(report: Report, features: Pair, predictions: Pair = (None, None
     return kept
 
 
-def earlier(hook: MlflowHook, version: ModelVersion, choice: ReferenceChoice, at: str) -> tuple[Profile | None, str]:
+def earlier(
+    hook: MlflowHook, version: ModelVersion, choice: ReferenceChoice, at: str, columns: Collection[str]
+) -> tuple[Profile | None, str]:
     """The reference among the partitions that this version's checks have seen, and what it is called.
 
-    Of a partition that was checked more than once the newest check counts. ``None`` where there is none, or its profile
-    is gone or broken: then the training profile has to do, and the report says so.
+    Of a partition that was checked more than once the newest check counts. One whose input was broken is nothing to
+    compare with, nor is one that came without a column: it would not be missed any more. ``None`` where there is none,
+    or its profile is gone or broken: then the training profile has to do, and the report says so.
+
+    :param columns: that a reference must have.
     """
     from airflow_mlops.core.profile import Profile
 
     if not at:
         return None, "the run is about no time"
-    newest: dict[str, Record] = {}
-    for record in hook.history(version.name, kinds=("drift",), limit=1000):
+    own: list[Record] = []
+    for record in hook.history(version.name, kinds=("drift",), limit=1000, until=choice.until(time_of(at)).isoformat()):
         details = record.body.get("details")
         if record.at and isinstance(details, Mapping) and str(details.get("version")) == version.version:
-            newest.setdefault(record.subject, record)
-    known = [(time_of(r.at), r) for r in newest.values()]
-    profiles, names = [], []
-    for record in choice.among(known, time_of(at)):
+            own.append(record)
+    sound = [g[0] for g in partitions(own) if g[0].outcome != "failed" or not has_broken_inputs(g[0].body)]
+    profiles, names, left_out = [], [], len(own) > 0 and not sound
+    for record in choice.among([(time_of(r.at), r) for r in sound], time_of(at)):
         try:
             found = hook.read_json(record.run_id, ARTIFACT)
-            if found is not None:
-                profiles.append(Profile.from_dict(found))
-                names.append(record.subject)
+            profile = None if found is None else Profile.from_dict(found)
         except (MlopsError, ValueError, TypeError, KeyError):  # broken, or of another release
             continue
+        if profile is None or not set(columns) <= set(profile.columns):
+            left_out = True
+            continue
+        profiles.append(profile)
+        names.append(record.subject)
     if not profiles:
-        return None, "no such partition has been checked with this version"
+        why = "those partitions lack columns, or their input was broken"
+        return None, why if left_out else "no such partition has been checked with this version"
     return added(profiles), f"{len(names)} partition{'s' if len(names) > 1 else ''}: {', '.join(names[:10])}"
 
 

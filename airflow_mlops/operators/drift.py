@@ -202,9 +202,18 @@ class CheckDriftOperator(MonitoringOperator):
         # Families of tests share the chance of a false alarm.
         families = 1 + bool(self.predictions) + (self.reference_rows is not None) + bool(self.attributions)
         policy = dataclasses.replace(policy, alpha=policy.alpha / families)
-        other, why = earlier(self.hook, version, choice, at) if choice.earlier else (None, "")
-        compared = why if other is not None else f"training profile ({why})" if why else "training profile"
-        report, resolved, pair = self._compare(version, "training", ref, policy, subject, other)
+        compared, comparison = "training profile", SKEW
+
+        def before(normal: Profile) -> Profile | None:
+            nonlocal compared, comparison
+            wanted = [c for c in normal.columns if policy.watches(c)]
+            other, why = earlier(self.hook, version, choice, at, wanted)
+            compared, comparison = (why, DRIFT) if other is not None else (f"training profile ({why})", SKEW)
+            return other
+
+        report, resolved, pair = self._compare(
+            version, "training", ref, policy, subject, before if choice.earlier else None
+        )
         said_pair: Pair = None, None
         if self.predictions:
             own = dataclasses.replace(policy, include=(), exclude=(), rule="any", new_columns="ignore")
@@ -219,7 +228,7 @@ class CheckDriftOperator(MonitoringOperator):
         details: dict[str, JSON] = {
             "version": version.version,
             "compared_with": compared,
-            "comparison": SKEW if other is None else DRIFT,
+            "comparison": comparison,
             "subject": subject,
         }
         return dataclasses.replace(report, details={**report.details, **details}), resolved, pair, said_pair
@@ -231,7 +240,7 @@ class CheckDriftOperator(MonitoringOperator):
         ref: DatasetRef,
         policy: DriftPolicy,
         subject: str,
-        other: Profile | None = None,
+        before: Callable[[Profile], Profile | None] | None = None,
     ) -> tuple[Report, DatasetRef, Pair]:
         from airflow_mlops.engines import engine_for
 
@@ -253,6 +262,7 @@ class CheckDriftOperator(MonitoringOperator):
             message = f"{ref.label} has none of the columns that {version.label} was trained on"
             check = Check(name="schema", status=Status.FAILED, message=message)
             return Report(kind="drift", subject=subject, checks=(check,), inputs=inputs), ref, (reference, None)
+        other = before(reference) if before is not None else None
         weights: dict[str, float | None] | None = None
         if policy.rule == "importance":  # what is to be predicted is no input: it weighs nothing
             weights = {version.tag("target"): 0.0, **importances_of(self.hook, version)}

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+MOST_RECORDS = 500
+"""Records of each kind that a decision looks at, the newest first."""
+
+
 class DecideRetrainingOperator(MonitoringOperator):
     """Decide once, from the model's ledger, whether to train again; say why, and what would have to change.
 
@@ -129,12 +133,15 @@ class DecideRetrainingOperator(MonitoringOperator):
         """Gather, decide, record, publish; end skipped, if that was asked for."""
         chosen("on_keep", self.on_keep, ("skip", "return"))
         policy = policy_of(RetrainingPolicy, self.policy)
-        history = self.hook.history(self.model_name, kinds=KINDS, limit=500)
+        at = self.at or time_of(context)
+        if not at:
+            raise UsageError("it is not known what time this is decided for; give at")
+        history = self._history(at)
         mine = _earlier_try(history, run_of(context)) or _asked_for(context, history)
         if mine is not None:
             decision, record = Decision.from_dict(mine.body), mine
         else:
-            facts = self._facts(context, history)
+            facts = self._facts(context, history, at)
             decision, record = self._settled(context, decide(facts, policy), facts)
         for reason in decision.reasons:
             self.log.info("%s: %s: %s", self.model_name, decision.decision, reason)
@@ -154,10 +161,21 @@ class DecideRetrainingOperator(MonitoringOperator):
             raise AirflowSkipException(f"{decision.decision}: {decision.reasons[0]}")
         return result
 
-    def _facts(self, context: Context, history: Sequence[Record]) -> RetrainingFacts:
-        at = self.at or time_of(context)
-        if not at:
-            raise UsageError("it is not known what time this is decided for; give at")
+    def _history(self, at: str) -> list[Record]:
+        """What facts are gathered from, each kind by itself.
+
+        Partitions that are scored every hour must not push the last training or the last rejection out of sight, nor
+        must decisions to keep.
+        """
+        found: list[Record] = []
+        for kind in KINDS:
+            moves = kind in ("retraining", "gate")  # later ones count, too: a clock that went back is seen by them
+            outcome = RETRAIN if kind == "retraining" else ""
+            until = "" if moves else at
+            found += self.hook.history(self.model_name, kinds=(kind,), limit=MOST_RECORDS, outcome=outcome, until=until)
+        return found
+
+    def _facts(self, context: Context, history: Sequence[Record], at: str) -> RetrainingFacts:
         run_type = getattr(context.get("dag_run"), "run_type", "") or ""
         trigger = str(getattr(run_type, "value", run_type)) or "manual"
         if self.scheduled and trigger == "scheduled":

@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_mlops.core.drift import check_drift
 from airflow_mlops.core.errors import PolicyError, UnknownName
-from airflow_mlops.core.ledger import facts_of, outcomes
+from airflow_mlops.core.ledger import broken_inputs, facts_of, outcomes
+from airflow_mlops.core.profile import Profile
 from airflow_mlops.core.records import ModelVersion, Record
 from airflow_mlops.core.results import Decision
 from airflow_mlops.core.retraining import (
@@ -28,6 +31,7 @@ from airflow_mlops.core.retraining import (
     yields_to,
 )
 from airflow_mlops.core.retraining_policy import REASON_NAMES
+from tests.core.drift_samples import profile
 
 CASES = yaml.safe_load((Path(__file__).parent / "retraining_cases.yaml").read_text())
 QUIET = RetrainingFacts(
@@ -180,6 +184,7 @@ def test_another_attempt_at_the_same_training_has_a_key_of_its_own() -> None:
         ({"max_age": {"weks": 1}}, "max_age"),
         ({"breaker": 0}, "breaker"),
         ({"no_new_labels": "perhaps"}, "alert"),
+        ({"data_incident": "perhaps"}, "alert"),
     ],
 )
 def test_a_policy_that_means_nothing_is_refused(settings: dict[str, Any], word: str) -> None:
@@ -190,6 +195,84 @@ def test_a_policy_that_means_nothing_is_refused(settings: dict[str, Any], word: 
 def test_a_time_that_is_none_is_refused() -> None:
     with pytest.raises(PolicyError, match="soon"):
         dataclasses.replace(QUIET, at="soon")
+
+
+# --- what drifted is broken -----------------------------------------------------------------------------------------
+
+
+def drifted(*broken: str, day: int = 28) -> Outcome:
+    return Outcome(at=f"2013-04-{day:02}", subject=f"day {day}", outcome="failed", broken=broken)
+
+
+NULLS = "null_share of wind"
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision", "because"),
+    [
+        ({"drift": (drifted(NULLS), drifted(NULLS))}, ALERT, "data incident in day 28: null_share of wind"),
+        ({"drift": (drifted(NULLS), drifted())}, ALERT, "data incident"),
+        ({"drift": (drifted(NULLS), drifted(), drifted())}, RETRAIN, "3 of the last 3"),
+        ({"drift": (drifted(), drifted(NULLS))}, RETRAIN, "2 of the last 2"),
+        ({"drift": (drifted(NULLS), drifted(NULLS)), "person": "it stays so"}, RETRAIN, "it stays so"),
+        ({"drift": (drifted(NULLS),), "estimated": ["failed"]}, ALERT, "data incident"),
+        ({"drift": (drifted(NULLS), drifted(NULLS)), "performance": ["failed"]}, RETRAIN, "found drift"),
+        ({"drift": (drifted(NULLS),)}, KEEP, "no reason"),
+    ],
+)
+def test_broken_input_is_no_reason_to_train(changes: dict[str, Any], decision: str, because: str) -> None:
+    changes = dict(changes)
+    drift = changes.pop("drift")
+    decided = decide(dataclasses.replace(facts_from(changes), drift=drift), RetrainingPolicy())
+    assert decided.decision == decision and because in decided.reasons[0], decided.reasons
+    if "incident" in because:
+        assert decided.evidence["held_back_by"] == ["data_incident"]
+        unminded = RetrainingPolicy(data_incident="ignore")
+        assert decide(dataclasses.replace(facts_from(changes), drift=drift), unminded).decision == RETRAIN
+
+
+def sample(rng: np.random.Generator, **changes: Any) -> dict[str, Any]:
+    return {name: rng.normal(0, 1, 1000) for name in ("a", "b", "c")} | changes
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "broken"),
+    [
+        ({}, {"nulls": "a"}, ("null_share of a",)),
+        ({}, {"nulls": "a", "gone": "b"}, ("null_share of a", "schema of b")),
+        ({}, {"nulls": "a", "moved": "a"}, ("null_share of a",)),  # the values that are left are not like the rest
+        ({}, {"nulls": "a", "moved": "b"}, ()),
+        ({}, {"moved": "b"}, ()),
+        ({"nulls": "a"}, {}, ()),  # fewer nulls than before: no fault
+        ({}, {}, ()),
+    ],
+)
+def test_broken_is_what_a_delivery_breaks_and_nothing_else_drifted(
+    was: dict[str, str], now: dict[str, str], broken: tuple[str, ...]
+) -> None:
+    rng = np.random.default_rng(3)
+
+    def made(how: dict[str, str], like: Profile | None = None) -> Profile:
+        columns = sample(rng)
+        for what, name in reversed(how.items()):
+            if what == "gone":
+                del columns[name]
+            elif what == "moved":
+                columns[name] = columns[name] + 1
+            else:
+                columns[name] = np.where(rng.random(1000) < 0.6, np.nan, columns[name])
+        return profile(columns, like=like)
+
+    reference = made(was)
+    current = made(now, reference)
+    report = check_drift(reference, current).to_dict()
+    assert broken_inputs(json.loads(json.dumps(report))) == broken
+    before = profile({"s": rng.normal(0, 1, 1000)})
+    said = check_drift(before, profile({"s": rng.normal(2, 1, 1000)}, like=before))
+    assert not said.passed
+    checks: Any = said.to_dict()["checks"]
+    follows = [*report["checks"], *({**c, "subject": f"predictions {c['subject']}"} for c in checks)]  # type: ignore[misc]
+    assert broken_inputs({"checks": follows, "details": {"predictions": {}}}) == broken
 
 
 # --- facts from the ledger -----------------------------------------------------------------------------------------
@@ -239,6 +322,35 @@ def test_a_partition_that_was_checked_twice_counts_once_by_its_newest_check() ->
     several = [record("drift", "2013-04-01T02:00", "passed", subject="april", reference="a"),
                record("drift", "2013-04-01T01:00", "failed", subject="april", reference="b")]  # fmt: skip
     assert [o.outcome for o in outcomes(several, "drift")] == ["failed"]
+
+
+def test_a_file_that_is_written_over_every_day_is_another_partition_every_day() -> None:
+    """Its checks all have one name; drift on two days is drift in two checks."""
+
+    def check(day: int, outcome: str, rows: str, reference: str = "r") -> Record:
+        body = {"details": {"version": "9"}, "inputs": {"reference": reference, "current": rows}}
+        return record("drift", f"2013-04-{day:02}", outcome, subject="latest.parquet", body=body)
+
+    history = [check(1, "passed", "a"), check(2, "failed", "b"), check(3, "failed", "c")]
+    facts = gathered(*history)
+    assert [o.outcome for o in facts.drift] == ["failed", "failed", "passed"]
+    assert decide(facts, RetrainingPolicy()).decision == RETRAIN
+    again = gathered(*history[:2], check(3, "failed", "b", reference="s"))  # the same rows, looked at once more
+    assert [o.outcome for o in again.drift] == ["failed", "passed"]
+    repaired = gathered(*history[:2], check(2, "passed", "c"))  # other rows for the same day
+    assert len(repaired.drift) == 2
+
+
+def test_an_estimate_is_overridden_by_the_labels_of_its_own_rows_only() -> None:
+    def check(day: int, outcome: str, basis: str, rows: str) -> Record:
+        body = {"details": {"version": "9", "basis": basis}, "inputs": {"predictions": rows}}
+        return record("performance", f"2013-04-{day:02}", outcome, subject="latest.parquet", body=body)
+
+    old = [check(1, "failed", "estimated", "a"), check(8, "passed", "realised", "a")]
+    assert decide(gathered(*old), RetrainingPolicy()).decision == KEEP
+    facts = gathered(*old, check(9, "failed", "estimated", "b"))
+    decision = decide(facts, RetrainingPolicy())
+    assert decision.decision == RETRAIN and "estimated to fall short" in decision.reasons[0]
 
 
 def test_estimated_and_realised_checks_are_told_apart() -> None:

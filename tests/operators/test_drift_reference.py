@@ -19,6 +19,7 @@ from airflow_mlops.core.records import Record
 from airflow_mlops.engines import FrameEngine
 from airflow_mlops.hooks.mlflow import MlflowHook
 from airflow_mlops.operators.drift import CheckDriftOperator
+from airflow_mlops.operators.retraining import DecideRetrainingOperator
 from tests.core.drift_samples import profile
 
 if TYPE_CHECKING:
@@ -82,6 +83,53 @@ def test_a_replay_of_the_months_says_what_the_months_said(
         now = run_task(task, partition_key=month, run_type="backfill", run_id=f"backfill-{month}")
         assert now["report"] == was["report"] and now["record"] == was["record"]
     assert len(hook.history("delays", kinds=("drift",))) == len(MONTHS)
+
+
+def test_a_column_that_stays_away_is_missed_every_time(hook: MlflowHook, run_task: TaskRunner, tmp_path: Path) -> None:
+    """The partitions before this one came without it as well: that makes it no less gone."""
+    seen = []
+    for i, month in enumerate(MONTHS):
+        frame = rows(20 + i)
+        (frame if i < 2 else frame[["hour"]]).to_parquet(tmp_path / f"{month}.parquet")
+        seen.append(run_task(check(tmp_path, month, 0.0, reference="last:2"), partition_key=month))
+    assert [r["columns"] for r in seen] == [[], [], *[["wind"]] * 4]
+    assert seen[3]["report"]["details"]["compared_with"] == "2 partitions: 2013-01, 2013-02"
+
+
+def test_after_an_outage_is_compared_with_before_it(hook: MlflowHook, run_task: TaskRunner, tmp_path: Path) -> None:
+    """Broken partitions are nothing to compare with: when all is well again, that is no drift."""
+    seen = []
+    for i, month in enumerate(MONTHS):
+        frame = rows(20 + i)
+        if i in (2, 3):
+            frame.loc[: len(frame) // 2, "wind"] = np.nan
+        frame.to_parquet(tmp_path / f"{month}.parquet")
+        seen.append(run_task(check(tmp_path, month, 0.0, reference="last:2"), partition_key=month))
+    assert [r["drift"] for r in seen] == [False, False, True, True, False, False]
+    assert seen[4]["report"]["details"]["compared_with"] == "2 partitions: 2013-01, 2013-02"
+    decided = run_task(decide(), partition_key=MONTHS[3])
+    assert decided["decision"] == "alert" and decided["reasons"][0].startswith("data incident in 2013-04: null_share")
+
+
+def test_a_file_that_is_written_over_is_another_partition_each_time(
+    hook: MlflowHook, run_task: TaskRunner, tmp_path: Path
+) -> None:
+    """Without partition keys all its checks are called like the file: drift twice is drift twice."""
+    seen = []
+    for i, wind in enumerate((0.0, 1.0, 1.0)):
+        rows(i, wind).to_parquet(tmp_path / "latest.parquet")
+        day = dt.datetime(2013, 4, i + 1, tzinfo=dt.UTC)
+        seen.append(run_task(check(tmp_path, "latest", 0.0, reference="last:2"), logical_date=day, run_id=f"day-{i}"))
+    assert [r["drift"] for r in seen] == [False, True, True]
+    assert seen[2]["report"]["details"]["compared_with"] == "2 partitions: " + ", ".join([str(seen[0]["subject"])] * 2)
+    decided = run_task(decide(), logical_date=dt.datetime(2013, 4, 4, tzinfo=dt.UTC))
+    assert decided["decision"] == "retrain", decided["reasons"]
+
+
+def decide() -> DecideRetrainingOperator:
+    return DecideRetrainingOperator(
+        task_id="decide", model_name="delays", policy={"reasons": ["drift"]}, on_keep="return"
+    )
 
 
 def test_only_what_the_model_needs_counts_where_the_rule_says_so(

@@ -75,6 +75,24 @@ def test_drift_in_two_of_three_checks_retrains_and_emits(champion: MlflowHook, r
     assert run_task.last is not None and [o.name for o in run_task.last.task.outlets] == ["retraining"]
 
 
+def test_what_happens_often_does_not_push_out_of_sight_what_happens_seldom(
+    champion: MlflowHook, run_task: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hourly checks and decisions to keep must not make a cooldown forgotten; nor what came later, a replay's past."""
+    monkeypatch.setattr("airflow_mlops.operators.retraining.MOST_RECORDS", 3)
+    for month in ("2013-02", "2013-03"):
+        checked(champion, month, "failed")
+    policy = {"reasons": ["drift", "person"], "cooldown": {"days": 365}, "in_flight_for": {"days": 1}}
+    assert run_task(decide(policy=policy), partition_key="2013-04", run_id="a")["decision"] == "retrain"
+    for month in ("2013-05", "2013-06", "2013-07", "2013-08"):
+        checked(champion, month, "passed", "scoring")
+        checked(champion, month, "failed")
+        held = run_task(decide(policy=policy), partition_key=month, run_id=month)
+        assert held["decision"] == "keep" and held["evidence"]["held_back_by"] == ["cooldown"], month
+    replay = run_task(decide(policy=policy), partition_key="2013-04", run_type="backfill", run_id="b")
+    assert [o["at"] for o in replay["evidence"]["facts"]["drift"]] == ["2013-03-01", "2013-02-01"]
+
+
 @pytest.mark.parametrize("on_keep", ["skip", "return"])
 def test_keeping_emits_no_event(champion: MlflowHook, run_task: TaskRunner, on_keep: str) -> None:
     task = decide(outlets=[Asset("retraining")], on_keep=on_keep)
