@@ -270,15 +270,17 @@ def _labels(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
 
 
 def _incident(facts: RetrainingFacts, policy: RetrainingPolicy) -> Finding:
-    last = facts.drift[: policy.drift_checks]
-    changed = sum(o.outcome == "failed" and not o.broken for o in last)
-    broken = last[0].broken if last and last[0].outcome == "failed" else ()
-    if not broken or changed >= policy.drift_needed:
+    last = [o for o in facts.drift[: policy.drift_checks] if o.outcome == "failed"]
+    changed = sum(not o.broken for o in last)
+    incident = next((o for o in last if o.broken), None)
+    if incident is None or facts.drift[0].outcome != "failed" or changed >= policy.drift_needed:
         return Finding("data_incident", False, "what drifted is no broken input")
-    what = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
+    what = ", ".join(incident.broken[:5])
+    what += f" and {len(incident.broken) - 5} more" if len(incident.broken) > 5 else ""
     text = (
-        f"data incident in {last[0].subject or last[0].at}: {what}, and no sound column drifted; a training would "
-        "learn the fault: mend what delivers the data, or let a person ask for the training if it is to stay so"
+        f"data incident in {incident.subject or incident.at}: {what}, and no sound column drifted "
+        f"(sound ones did in {changed} checks, {policy.drift_needed} are a reason); a training would learn the fault: "
+        "mend what delivers the data, or let a person ask for the training if it is to stay so"
     )
     return Finding("data_incident", policy.data_incident == "alert", text, ALERT)
 

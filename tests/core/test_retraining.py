@@ -213,7 +213,9 @@ NULLS = "null_share of wind"
         ({"drift": (drifted(NULLS), drifted(NULLS))}, ALERT, "data incident in day 28: null_share of wind"),
         ({"drift": (drifted(NULLS), drifted())}, ALERT, "data incident"),
         ({"drift": (drifted(NULLS), drifted(), drifted())}, RETRAIN, "3 of the last 3"),
-        ({"drift": (drifted(), drifted(NULLS))}, RETRAIN, "2 of the last 2"),
+        ({"drift": (drifted(), drifted(NULLS))}, ALERT, "data incident"),  # one changed world out of two is chance
+        ({"drift": (drifted(), drifted(NULLS), drifted())}, RETRAIN, "3 of the last 3"),
+        ({"drift": QUIET.drift + (drifted(NULLS),) * 2, "estimated": ["failed"]}, RETRAIN, "estimated to fall"),
         ({"drift": (drifted(NULLS), drifted(NULLS)), "person": "it stays so"}, RETRAIN, "it stays so"),
         ({"drift": (drifted(NULLS),), "estimated": ["failed"]}, ALERT, "data incident"),
         ({"drift": (drifted(NULLS), drifted(NULLS)), "performance": ["failed"]}, RETRAIN, "found drift"),
