@@ -191,6 +191,11 @@ def explained(label: str) -> Iterator[None]:
     except duckdb.Error as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = " ".join(lines[:4])[:500]
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise DataError(
+                f"{label} could not be counted in the memory and temporary folder there are: {text}. Name fewer "
+                "columns, or give it more memory or fewer threads"
+            ) from error
         raise DataError(
             f"{label} could not be read: {text}. Is a file truncated, still being written, or of another format?"
         ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ BATCH_BYTES = 1 << 25
 
 HELD = 1 << 28
 """Bytes of a dataset, about, up to which it is read once and held, where a count needs it twice."""
+
+_FIRST = 1000
+"""Rows that tell how long texts are, of those that DuckDB reads."""
 
 T = TypeVar("T")
 
@@ -191,9 +195,21 @@ class DuckRows:
     def feeds(self, columns: Sequence[Column], *, apart: bool = False) -> list[Iterator[Any]]:
         """See :class:`Rows`; one query, whose batches go to whoever is free."""
         select = ", ".join(map(_selected, columns))
-        reader = dataclasses.replace(self.source, ordered="").reader(select, batch_rows(len(columns)))
+        rows = max(min(batch_rows(len(columns)), BATCH_BYTES // max(self._text_bytes(columns), 1)), 1)
+        reader = dataclasses.replace(self.source, ordered="").reader(select, rows)
         batches = _explained(reader, self.label)
-        return [batches] if self.count <= BATCH else shared(batches, self.threads)
+        return [batches] if self.count <= rows else shared(batches, self.threads)
+
+    def _text_bytes(self, columns: Sequence[Column]) -> int:
+        """Bytes that the texts of a row take, about: of the first rows."""
+        texts = [f"coalesce(strlen(CAST({c.sql} AS VARCHAR)), 0)" for c in columns if c.type in ("string", "other")]
+        if not texts:
+            return 0
+        first = (
+            f"(SELECT {' + '.join(texts)} AS bytes FROM {self.source.relation} AS data LIMIT {_FIRST}) AS first_ones"
+        )
+        ((found,),) = self.source.run(f"SELECT avg(bytes) FROM {first}")
+        return math.ceil(found or 0)
 
 
 def shared(batches: Iterator[T], threads: int) -> list[Iterator[T]]:
