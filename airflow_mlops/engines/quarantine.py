@@ -18,6 +18,7 @@ from airflow_mlops.engines.compiled import plan
 from airflow_mlops.engines.conditions import MissingColumn, Uncompilable
 from airflow_mlops.engines.duck import Source, explained, quoted
 from airflow_mlops.engines.plans import Plan
+from airflow_mlops.engines.streams import few_enough
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,6 +155,7 @@ def _batches(source: Source, expectations: Sequence[Expectation], rows: int) -> 
     listed = f"list_distinct(list_filter([{cases}], lambda r: r IS NOT NULL))" if plans else "CAST([] AS VARCHAR[])"
     names = ", ".join(quoted(c.name) for c in source.columns)
     sql = f"SELECT {names}, {listed} AS {REASONS} FROM {source.ordered or source.relation} AS data"
+    rows = few_enough(source, source.columns, rows)
     with explained(source.label):
         reader = source.con.sql(sql, params={**source.parameters, **bound} or None).to_arrow_reader(rows)
         yield pa.Table.from_batches([], schema=reader.schema)

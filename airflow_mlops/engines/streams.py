@@ -195,21 +195,20 @@ class DuckRows:
     def feeds(self, columns: Sequence[Column], *, apart: bool = False) -> list[Iterator[Any]]:
         """See :class:`Rows`; one query, whose batches go to whoever is free."""
         select = ", ".join(map(_selected, columns))
-        rows = max(min(batch_rows(len(columns)), BATCH_BYTES // max(self._text_bytes(columns), 1)), 1)
+        rows = few_enough(self.source, columns, batch_rows(len(columns)))
         reader = dataclasses.replace(self.source, ordered="").reader(select, rows)
         batches = _explained(reader, self.label)
         return [batches] if self.count <= rows else shared(batches, self.threads)
 
-    def _text_bytes(self, columns: Sequence[Column]) -> int:
-        """Bytes that the texts of a row take, about: of the first rows."""
-        texts = [f"coalesce(strlen(CAST({c.sql} AS VARCHAR)), 0)" for c in columns if c.type in ("string", "other")]
-        if not texts:
-            return 0
-        first = (
-            f"(SELECT {' + '.join(texts)} AS bytes FROM {self.source.relation} AS data LIMIT {_FIRST}) AS first_ones"
-        )
-        ((found,),) = self.source.run(f"SELECT avg(bytes) FROM {first}")
-        return math.ceil(found or 0)
+
+def few_enough(source: Source, columns: Sequence[Column], rows: int) -> int:
+    """So many rows, or fewer where their texts are long, by the first rows."""
+    texts = [f"coalesce(strlen(CAST({c.sql} AS VARCHAR)), 0)" for c in columns if c.type in ("string", "other")]
+    if not texts:
+        return rows
+    first = f"SELECT {' + '.join(texts)} AS bytes FROM {source.relation} AS data LIMIT {_FIRST}"
+    ((found,),) = source.run(f"SELECT avg(bytes) FROM ({first}) AS first_ones")
+    return max(min(rows, BATCH_BYTES // max(math.ceil(found or 0), 1)), 1)
 
 
 def shared(batches: Iterator[T], threads: int) -> list[Iterator[T]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.expectations import Expectation, Outcome, check_of
-from airflow_mlops.operators._publication import Publication
+from airflow_mlops.operators._publication import Publication, place_of
 
 if TYPE_CHECKING:
     from airflow_mlops.engines.quarantine import Divided
@@ -32,8 +32,9 @@ def written(
     aside, on = Publication(asked.quarantine, asked.conn_id), None
     if asked.good:
         on = Publication(asked.good, asked.conn_id)
-        if on.uri == aside.uri:
+        if on.place == aside.place:
             raise UsageError(f"good and quarantine are the same file {on.uri!r}; every row needs one of two")
+    _apart(ref, [aside, *([on] if on is not None else [])])
     facts = {"mlops.data": ref.digest, "mlops.rows": ref.rows}
     with (
         engine.open(ref) as opened,
@@ -54,3 +55,20 @@ def written(
             raise _Withheld
     out = DatasetRef(uri=on.uri, conn_id=asked.conn_id, name=ref.name) if on is not None else None
     return divided, outcomes, out
+
+
+def _apart(ref: DatasetRef, written: Sequence[Publication]) -> None:
+    """No file that is read is written over: rows of it would be in one of two files only, or be divided again.
+
+    :raises UsageError: naming it.
+    """
+    if not ref.uri:
+        return
+    from airflow_mlops.engines.locate import locate
+
+    read = {place_of(path) for path in locate(ref).paths}
+    for one in written:
+        if one.place in read:
+            raise UsageError(
+                f"{one.uri!r} is one of the files of {ref.label}, which are read; write to a place beside the dataset"
+            )

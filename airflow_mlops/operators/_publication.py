@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,11 @@ class Publication:
         self.local = (
             None if parts.scheme not in ("", "file") else Path(unquote(parts.path) if parts.scheme else self.uri)
         )
+
+    @property
+    def place(self) -> str:
+        """The same for whatever names one place: links are followed, and S3's schemes are one."""
+        return place_of(self.uri)
 
     def _remote(self) -> Any:
         from airflow.sdk import ObjectStoragePath
@@ -102,6 +108,18 @@ class Publication:
             os.fsync(folder)  # the rename itself has to survive a power cut
         finally:
             os.close(folder)
+
+
+def place_of(uri: str) -> str:
+    """See :attr:`Publication.place`.
+
+    >>> place_of("s3a://lake/x.parquet"), place_of("file:///lake/./x.parquet") == place_of("/lake/x.parquet")
+    ('s3://lake/x.parquet', True)
+    """
+    parts = urlsplit(uri)
+    if parts.scheme in ("", "file"):
+        return os.path.realpath(unquote(parts.path) if parts.scheme else uri)
+    return re.sub(r"^s3[an]://", "s3://", uri)
 
 
 class Writer:

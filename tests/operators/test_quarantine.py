@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.errors import UsageError
 from airflow_mlops.core.expectations import Expectation
-from airflow_mlops.engines import FrameEngine
+from airflow_mlops.engines import FileEngine, FrameEngine, streams
 from airflow_mlops.engines.quarantine import REASONS, divide, reason_of, remaining
 from airflow_mlops.exceptions import DataValidationFailed
 from airflow_mlops.operators.quarantine import QuarantineDataOperator
@@ -42,10 +42,12 @@ def data(tmp_path: Path) -> str:
     return str(tmp_path / "rows.parquet")
 
 
-def operator(tmp_path: Path, data: str, suite: Any = SUITE, good: str = "good.parquet", **kwargs: Any) -> Any:
-    place = str(tmp_path / good) if good else ""
+def operator(
+    tmp_path: Path, data: str, suite: Any = SUITE, good: str = "good.parquet", bad: str = "bad.parquet", **kwargs: Any
+) -> Any:
+    place = f"{tmp_path}/{good}" if good else ""
     return QuarantineDataOperator(
-        task_id="q", data=data, suite=suite, quarantine=str(tmp_path / "bad.parquet"), good=place, **kwargs
+        task_id="q", data=data, suite=suite, quarantine=f"{tmp_path}/{bad}", good=place, **kwargs
     )
 
 
@@ -99,6 +101,9 @@ def test_without_a_bad_row_the_rows_go_on_as_they_came(run_task, tmp_path: Path,
         (SUITE, {"max_share": 2}, "max_share"),
         (SUITE, {"severities": ["critcal"]}, "did you mean 'critical'"),
         (SUITE, {"good": "bad.parquet"}, "same file"),
+        (SUITE, {"good": "x/../bad.parquet"}, "same file"),
+        (SUITE, {"good": "rows.parquet"}, "one of the files"),
+        (SUITE, {"good": "", "bad": "./rows.parquet"}, "one of the files"),
     ],
 )
 def test_what_can_not_be_divided_is_refused_and_nothing_is_written(run_task, tmp_path, data, suite, kwargs, words):
@@ -123,6 +128,18 @@ def test_a_try_that_dies_half_way_leaves_nothing_half_written(run_task, tmp_path
             run_task(operator(tmp_path, data))
     assert [p.name for p in tmp_path.iterdir() if p.suffix in (".parquet", ".part")] == ["rows.parquet"]
     assert run_task(operator(tmp_path, data))["passed"]
+
+
+def test_batches_of_long_texts_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "BATCH_BYTES", 1 << 20)
+    pq.write_table(pa.table({"s": [f"{i % 10}" + "x" * 1000 for i in range(5000)]}), tmp_path / "rows.parquet")
+    tables: list[pa.Table] = []
+    ref = DatasetRef(uri=str(tmp_path / "rows.parquet"))
+    asked = [Expectation.from_dict(expect("column_values_to_match_regex", column="s", regex="^[0-4]"))]
+    with FileEngine(threads=1).open(ref) as source:
+        divided = divide(source, asked, good=tables.append, bad=tables.append)
+    assert (divided.good, divided.bad, sum(t.num_rows for t in tables)) == (2500, 2500, 5000)
+    assert max(table.nbytes for table in tables) < 2 << 20
 
 
 values = st.none() | st.sampled_from([0.0, 1.0, 2.0, float("inf")])
