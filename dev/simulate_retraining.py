@@ -6,7 +6,8 @@ the year; *outage*, for three weeks 60 % of a column are null and no labels come
 
 Four policies: this package's (drift in two of three checks, performance realised a week later, four weeks of cooldown,
 an alert where labels are missing or all that drifted is broken input); the same with the *same week a year before* as
-the drift check's reference, in place of what the model was trained on; *weekly*, whatever happens; *any p < 0.05*, without correction or effect size.
+the drift check's reference, in place of what the model was trained on; *weekly*, whatever happens; *any p < 0.05*,
+without correction or effect size.
 
 *For nothing*: a training while what the model knows is what there is, or during the outage. *Blind*: weeks in which the
 model was off by more than a quarter of a standard deviation. Seeded: the same figures every time.

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.drift_bounds import QUADRATIC, ks_bound, quadratic_bounds, wasserstein_bound
 from airflow_mlops.core.drift_cells import NotComparable, TooFew, categorical_cells, numeric_cells, unseen_rows
+from airflow_mlops.core.drift_features import Finding, distinct_share, share, unseen_share
 from airflow_mlops.core.drift_policy import SHARES, DriftPolicy
 from airflow_mlops.core.drift_statistics import CATEGORICAL, EFFECTS, NUMERIC, Cells, Effect, risen_floor
-from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, refined, share_test, unseen_test
+from airflow_mlops.core.drift_tests import TESTS, Test, benjamini_hochberg, refined, share_test
 from airflow_mlops.core.errors import PolicyError, UnknownName
 from airflow_mlops.core.results import JSON, Check, Report, Severity, Status, digest
 
@@ -29,21 +30,6 @@ if TYPE_CHECKING:
     from airflow_mlops.core.profile import Profile
 
 __all__ = ["DriftPolicy", "check_drift", "drifted_columns", "figures"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Finding:
-    """One feature of one column, tested; its verdict has to wait for all the others."""
-
-    name: str
-    column: str
-    p_value: float
-    effect: float
-    floor: float
-    measure: str
-    details: dict[str, JSON]
-    cells: Cells | None = None
-    testable: bool = True
 
 
 def check_drift(
@@ -83,7 +69,7 @@ def check_drift(
     checks = _schema(reference, current, watched, policy, [*current.columns, *columns])
     broken = {c.subject for c in checks if c.status in (Status.FAILED, Status.ERROR)}
     pairs = [(reference.columns[c], current.columns[c]) for c in watched if c not in broken]
-    findings: list[_Finding] = []
+    findings: list[Finding] = []
     if not watched:
         checks.append(_check("columns", Status.ERROR, "", "the policy leaves no column of the reference to check"))
     elif (few := min(reference.rows, current.rows)) < policy.minimum_rows:
@@ -169,19 +155,21 @@ def _features(
     policy: DriftPolicy,
     effects: Mapping[str, Effect],
     tests: Mapping[str, Test],
-) -> tuple[list[_Finding], list[Check]]:
-    findings = [_share("null_share", was, was.nulls, was.count, now.nulls, now.count, policy)]
+) -> tuple[list[Finding], list[Check]]:
+    findings = [share("null_share", was, was.nulls, was.count, now.nulls, now.count, policy)]
     if was.nonfinite or now.nonfinite:
-        findings.append(_share("nonfinite_share", was, was.nonfinite, was.count, now.nonfinite, now.count, policy))
+        findings.append(share("nonfinite_share", was, was.nonfinite, was.count, now.nonfinite, now.count, policy))
     if not was.valid or not now.valid:
         message = "no values to compare: " + (
             "both have nulls only" if was.valid == now.valid else "one has nulls only"
         )
         return findings, [_check("distribution", Status.SKIPPED, was.name, message)]
+    if was.kind == now.kind == "text" and min(was.valid, now.valid) >= policy.minimum_rows:
+        findings.append(distinct_share(was, now, policy))
     if was.kind not in (NUMERIC, CATEGORICAL) or was.kind != now.kind:
         return findings, []
     if was.kind == CATEGORICAL and (unseen := unseen_rows(was, now)) is not None:
-        findings.append(_unseen(was, unseen, now.valid, policy))
+        findings.append(unseen_share(was, unseen, now.valid, policy))
     few = min(was.valid, now.valid)
     if few < policy.minimum_rows:
         rows = was.count if was.valid <= now.valid else now.count
@@ -191,6 +179,7 @@ def _features(
         cells = (numeric_cells if was.kind == NUMERIC else categorical_cells)(was, now)
     except TooFew as reason:
         if reason.enough is None:
+            findings.append(distinct_share(was, now, policy))
             return findings, [_check("distribution", Status.SKIPPED, was.name, str(reason))]
         message = f"{reason}; {reason.enough} rows would be enough"
         return findings, [_insufficient(was.name, message, few, reason.enough)]
@@ -206,7 +195,7 @@ def _distribution(
     policy: DriftPolicy,
     effects: Mapping[str, Effect],
     tests: Mapping[str, Test],
-) -> _Finding:
+) -> Finding:
     kind = was.kind
     name = policy.numeric_effect if kind == NUMERIC else policy.categorical_effect
     test = policy.numeric_test if kind == NUMERIC else policy.categorical_test
@@ -227,43 +216,11 @@ def _distribution(
         if test in QUADRATIC and p_value <= policy.alpha:
             details["statistic_on_rows"] = list(quadratic_bounds(r, c, tails=QUADRATIC[test]))
     floor = policy.floors.get(name, effects[name].floor)
-    return _Finding("distribution", was.name, p_value, sizes.get(name, 0.0), floor, name, details, cells, k > 1)
-
-
-def _share(
-    name: str, was: ColumnProfile, hits: int, of: int, hits_now: int, of_now: int, policy: DriftPolicy
-) -> _Finding:
-    before, after = hits / of, hits_now / of_now
-    return _Finding(
-        name,
-        was.name,
-        share_test(hits, of, hits_now, of_now),
-        abs(after - before),
-        policy.floors.get(name, SHARES[name]),
-        "change",
-        {"reference": before, "current": after},
-        testable=0 < hits + hits_now < of + of_now,
-    )
-
-
-def _unseen(was: ColumnProfile, unseen: int, rows: int, policy: DriftPolicy) -> _Finding:
-    singles = sum(n == 1 for _, n in was.top)
-    doubles = sum(n == 2 for _, n in was.top)
-    expected = singles / was.valid
-    return _Finding(
-        "unseen_share",
-        was.name,
-        unseen_test(singles, doubles, was.valid, unseen, rows),
-        max(unseen / rows - expected, 0.0),
-        policy.floors.get("unseen_share", SHARES["unseen_share"]),
-        "change",
-        {"reference": expected, "current": unseen / rows},
-        testable=singles + unseen > 0,
-    )
+    return Finding("distribution", was.name, p_value, sizes.get(name, 0.0), floor, name, details, cells, k > 1)
 
 
 def _judge(
-    findings: list[_Finding], policy: DriftPolicy, effects: Mapping[str, Effect], inputs: Mapping[str, str]
+    findings: list[Finding], policy: DriftPolicy, effects: Mapping[str, Effect], inputs: Mapping[str, str]
 ) -> list[Check]:
     """Both conditions, once all p-values are there. Where nothing could differ, nothing is tested.
 
@@ -303,14 +260,14 @@ def _judge(
     return checks
 
 
-def _error(finding: _Finding) -> str:
+def _error(finding: Finding) -> str:
     """What binning can hide of the effect, where it is not defined by the bins."""
     errors = finding.details.get("errors")
     error = errors.get(finding.measure) if isinstance(errors, Mapping) else None
     return f" (on the rows up to {error:.2g} from that)" if isinstance(error, float) and error > 0 else ""
 
 
-def _usable(finding: _Finding) -> bool:
+def _usable(finding: Finding) -> bool:
     """Whether both figures can be judged; only against a constant reference an effect may be infinite."""
     constant = finding.cells is not None and bool(finding.cells.points) and finding.cells.scale == 0
     effect = math.isfinite(finding.effect) or (finding.effect == math.inf and constant)
@@ -333,6 +290,9 @@ def _conclude(
         checks = [*checks, _check("importances", Status.ERROR, "", message)]
         status = Status.ERROR
     blind = any(c.name == "rows" for c in checks)
+    compared = any(c.name in VALUES and c.status in (Status.PASSED, Status.FAILED) for c in checks)
+    if status is Status.PASSED and not compared and not blind:  # shares of nulls alone: that is not "no drift"
+        status = Status.INSUFFICIENT
     known = status is Status.FAILED or (status is Status.PASSED and not errors and not blind)
     details: dict[str, JSON] = {
         "drift": status is Status.FAILED if known else None,
@@ -350,16 +310,21 @@ def _conclude(
             else c
             for c in checks
         ]
-    concluded = any(c.name == "distribution" and c.status in (Status.PASSED, Status.FAILED) for c in checks)
-    if not concluded:  # nothing but nulls was compared: that is not "no drift"
+    if not compared:
         checks = [
             dataclasses.replace(c, severity=Severity.CRITICAL) if c.status is Status.INSUFFICIENT else c for c in checks
         ]
     if any(c.status in (Status.PASSED, Status.FAILED) and c.name not in ("new_column", "schema") for c in checks):
         message = f"{len(failed)} of {len(watched) - len(unknown)} columns drifted ({share:.0%})"
         message += f"; of {len(unknown)} it is not known" if unknown else ""
+        if not compared and status is Status.INSUFFICIENT:
+            message += "; no column has values that could be compared, only shares of nulls were"
         checks = [_check("dataset", status, "", message, observed=share, expected=str(details["rule"])), *checks]
     return checks, details
+
+
+VALUES = ("distribution", "distinct_share")
+"""Checks that looked at a column's values."""
 
 
 def _insufficient(column: str, message: str, seen: int, enough: int) -> Check:

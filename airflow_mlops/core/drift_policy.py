@@ -11,8 +11,16 @@ from airflow_mlops.core.errors import UnknownName
 from airflow_mlops.core.results import Status, finite
 from airflow_mlops.core.settings import Policy, within
 
-SHARES: Mapping[str, float] = {"null_share": 0.02, "nonfinite_share": 0.001, "unseen_share": 0.005}
-"""Shares that are drift features of every column, with the least absolute change that matters."""
+SHARES: Mapping[str, float] = {
+    "null_share": 0.02,
+    "nonfinite_share": 0.001,
+    "unseen_share": 0.005,
+    "distinct_share": 0.25,
+}
+"""Shares that are drift features of every column, with the least absolute change that matters.
+
+``distinct_share`` is what is lost of the different values of a column that has too many to be compared one by one.
+"""
 
 RULES = ("any", "share", "importance")
 """When the dataset has drifted: any column has, or at least a share of the columns, or of their importance."""

@@ -159,7 +159,7 @@ def broken_inputs(report: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def has_broken_inputs(report: Mapping[str, Any]) -> bool:
-    """Whether a column is gone, has another type, or has more nulls or values that are not finite than before.
+    """Whether a column is gone, has another type, more nulls or values that are not finite, or one value for many.
 
     :param report: of a drift check, as a dict.
     """
@@ -181,12 +181,12 @@ def _subject(check: Mapping[str, Any]) -> str:
     return str(check.get("subject", ""))
 
 
-LOST = ("schema", "null_share", "nonfinite_share")
+LOST = ("schema", "null_share", "nonfinite_share", "distinct_share")
 """Checks of a drift report that a broken delivery fails."""
 
 
 def _is_lost(check: Mapping[str, Any]) -> bool:
-    if check.get("name") == "schema":
+    if check.get("name") in ("schema", "distinct_share"):  # the latter fails where values are lost
         return True
     details = _part(check, "details")
     before, after = details.get("reference"), details.get("current")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.core.errors import PolicyError
@@ -67,6 +67,7 @@ def check_outputs(
     predictions: pd.DataFrame,
     policy: OutputPolicy | Mapping[str, Any] | None = None,
     *,
+    probabilities: Sequence[str] = (),
     trained_until: dt.datetime | None = None,
     at: dt.datetime | None = None,
 ) -> list[Check]:
@@ -74,6 +75,8 @@ def check_outputs(
 
     :param predictions: columns ``prediction``, for classifiers ``score``, and the policy's ``latency_column``; others
         are not looked at.
+    :param probabilities: columns with the probability of each of several classes: of a model that says NaN for all of
+        them, the first class is the prediction and looks sound.
     :param trained_until: the newest data that the model saw; ``None``: not known.
     :param at: the time it is judged for, never a clock that is read here.
     :returns: checks ``missing_outputs``, ``constant_output``, ``output_range``, ``latency`` and ``model_age``, those
@@ -83,8 +86,9 @@ def check_outputs(
     columns = [c for c in ("prediction", "score") if c in predictions.columns]
     checks = []
     if columns and len(predictions):
-        checks.append(_missing(predictions, columns, policy))
-        checks += _range(predictions, columns, policy)
+        said = [*columns, *(c for c in probabilities if c in predictions.columns)]
+        checks.append(_missing(predictions, said, policy))
+        checks += _range(predictions, said, policy)
         if policy.constant != "ignore" and len(predictions) >= LEAST:
             checks.append(_constant(predictions, columns[-1], policy))
     if policy.max_latency is not None and len(predictions):
@@ -123,7 +127,7 @@ def _missing(predictions: pd.DataFrame, columns: list[str], policy: OutputPolicy
 def _range(predictions: pd.DataFrame, columns: list[str], policy: OutputPolicy) -> list[Check]:
     import numpy as np
 
-    bounds = {"prediction": (policy.lower, policy.upper), "score": (0.0, 1.0)}
+    bounds = {**dict.fromkeys(columns, (0.0, 1.0)), "prediction": (policy.lower, policy.upper)}
     checks = []
     for name in columns:
         values, (low, high) = _numbers(predictions[name]), bounds[name]

@@ -124,6 +124,13 @@ def _due(said: pd.DataFrame, time_column: str, due: dt.datetime | None, label: s
             f"{label} has no column {time_column!r} to tell which rows are older than the label lag",
             missing=[time_column],
         )
+    if unknown := int(said[time_column].isna().sum()):
+        raise DataError(
+            f"{label}: column {time_column!r} is null in {unknown} of {len(said)} rows: whether their label is due is "
+            "not known"
+        )
+    if pd.api.types.is_numeric_dtype(said[time_column]) and len(said):  # would be taken for nanoseconds since 1970
+        raise DataError(f"{label}: column {time_column!r} holds numbers, not times: every row would seem due")
     try:
         times = pd.to_datetime(said[time_column], utc=True)
     except (TypeError, ValueError) as error:

@@ -221,6 +221,7 @@ class CheckPerformanceOperator(MonitoringOperator):
         subject: str,
         at: str,
     ) -> Report:
+        from airflow_mlops.core.estimation_classes import METHOD
         from airflow_mlops.engines.joins import join_labels
 
         target = self.target or version.tag("target")
@@ -236,7 +237,8 @@ class CheckPerformanceOperator(MonitoringOperator):
             "slices": digest(slices),
         }
         calibration = calibration_in(self.hook, version)
-        needed = list((calibration or {}).get("inputs") or ()) if self.estimate else []
+        of_classes = (calibration or {}).get("method") == METHOD
+        needed = list((calibration or {}).get("inputs") or ()) if self.estimate or of_classes else []
         measured = [policy.outputs.latency_column] if policy.outputs.latency_column else []
         try:
             joined = join_labels(
@@ -270,18 +272,26 @@ class CheckPerformanceOperator(MonitoringOperator):
             inputs=inputs,
             subject=subject,
             metrics={m.name: m for m in metrics},
-            outputs=self._outputs(joined, version, policy, at),
+            outputs=self._outputs(joined, version, policy, at, needed if of_classes else ()),
             slices=parts,
         )
 
     @staticmethod
-    def _outputs(joined: Joined, version: ModelVersion, policy: PerformancePolicy, at: str) -> list[Check]:
+    def _outputs(
+        joined: Joined, version: ModelVersion, policy: PerformancePolicy, at: str, probabilities: Sequence[str]
+    ) -> list[Check]:
         until = version.tag("data_until")
         try:
             newest = parsed(until) if until else None
         except MlopsError:  # text that sorts by time need not be a time
             newest = None
-        return check_outputs(joined.predictions, policy.outputs, trained_until=newest, at=parsed(at) if at else None)
+        return check_outputs(
+            joined.predictions,
+            policy.outputs,
+            probabilities=probabilities,
+            trained_until=newest,
+            at=parsed(at) if at else None,
+        )
 
     def _observed(
         self,

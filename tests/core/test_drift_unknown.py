@@ -6,14 +6,18 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from airflow_mlops.core.datasets import DatasetRef
 from airflow_mlops.core.drift import DriftPolicy, check_drift, drifted_columns, figures
 from airflow_mlops.core.drift_statistics import EFFECTS, Effect
 from airflow_mlops.core.drift_tests import TESTS, Test
 from airflow_mlops.core.errors import PolicyError
+from airflow_mlops.core.ledger import broken_inputs
 from airflow_mlops.core.profile import Profile
 from airflow_mlops.core.results import Report, Status
+from airflow_mlops.engines import FrameEngine
 from tests.core.drift_samples import profile
 
 
@@ -142,3 +146,44 @@ def test_a_column_whose_importance_is_not_known_is_an_error_and_does_not_weigh_n
     (check,) = [c for c in report.checks if c.name == "importances"]
     assert "drifted0" in check.message and report.details["drift"] is None
     assert compare(fine=2, drifted=1, policy=policy, importances={**weights, "drifted0": 0.0}).passed
+
+
+def texts(values: list[str], like: Profile | None = None) -> Profile:
+    """As an engine counts them: of too many different values only lengths and how many there are."""
+    frame = pd.DataFrame({"x": values})
+    return FrameEngine(frame).profile(DatasetRef(uri="x"), reference=like)
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(1000, "categorical"), (12_000, "text")])
+def test_a_column_of_many_values_that_is_a_placeholder_by_now_has_drifted(rows: int, kind: str) -> None:
+    """None of its values can be compared, and that most of them are gone is seen all the same."""
+    reference = texts([f"user {i}" for i in range(rows)])
+    assert reference.columns["x"].kind == kind
+    for now, status in (
+        ([f"user {i + rows}" for i in range(500)], Status.PASSED),
+        ([f"user {i % 250}" for i in range(500)], Status.FAILED),
+        (["unknown"] * 500, Status.FAILED),
+        ([""] * 500, Status.FAILED),
+    ):
+        report = check_drift(reference, texts(now, reference))
+        (check,) = [c for c in report.checks if c.name == "distinct_share"]
+        assert check.status is report.status is status, (now[0], check.message)
+    lax = check_drift(reference, texts(["unknown"] * 500, reference), DriftPolicy(floors={"distinct_share": 1.0}))
+    assert lax.passed and broken_inputs(report.to_dict()) == ("distinct_share of x",)
+
+
+def test_fewer_rows_show_fewer_values_and_that_is_no_drift() -> None:
+    rng = np.random.default_rng(4)
+    for people in (300, 5_000, 10**9):
+        reference = texts([f"user {i}" for i in rng.integers(0, people, 20_000)])
+        for rows in (40, 1_000):
+            report = check_drift(reference, texts([f"user {i}" for i in rng.integers(0, people, rows)], reference))
+            assert report.status is not Status.FAILED, (people, rows, report.summary())
+
+
+def test_nulls_alone_are_not_no_drift() -> None:
+    """Nothing but shares of nulls could be compared: it is not known whether anything changed."""
+    reference = profile({"x": [np.nan] * 100})
+    report = check_drift(reference, profile({"x": [np.nan] * 100}, like=reference))
+    assert report.status is Status.INSUFFICIENT and report.details["drift"] is None
+    assert "only shares of nulls" in report.checks[0].message

@@ -277,6 +277,21 @@ def test_broken_is_what_a_delivery_breaks_and_nothing_else_drifted(
     assert broken_inputs({"checks": follows, "details": {"predictions": {}}}) == broken
 
 
+def test_predictions_that_went_missing_are_broken_and_so_is_no_partition_with_a_sound_column_that_drifted() -> None:
+    nulls = {"name": "null_share", "status": "failed", "details": {"reference": 0.0, "current": 0.5}}
+    said = {"details": {"predictions": {}}, "checks": [{**nulls, "subject": "predictions score"}]}
+    assert broken_inputs(said) == ("null_share of predictions score",)
+
+    def check(*checks: dict[str, Any], reference: str) -> Record:
+        body = {"details": {"version": "9"}, "inputs": {"reference": reference}, "checks": list(checks)}
+        return record("drift", "2013-04-01", "failed", body=body, subject=f"april {reference}"[:5])
+
+    one = check({**nulls, "subject": "wind"}, reference="a")
+    other = check({"name": "distribution", "status": "failed", "subject": "hour"}, reference="b")
+    assert [o.broken for o in outcomes([one], "drift")] == [("null_share of wind",)]
+    assert [o.broken for o in outcomes([one, other], "drift")] == [()]
+
+
 # --- facts from the ledger -----------------------------------------------------------------------------------------
 
 VERSIONS = [

@@ -96,6 +96,15 @@ def test_a_column_that_stays_away_is_missed_every_time(hook: MlflowHook, run_tas
     assert seen[3]["report"]["details"]["compared_with"] == "2 partitions: 2013-01, 2013-02"
 
 
+def test_partitions_of_which_fewer_columns_were_kept_are_no_reference(
+    hook: MlflowHook, run_task: TaskRunner, tmp_path: Path
+) -> None:
+    run_task(check(tmp_path, "2013-01", 0.0, reference="last:2", policy={"include": ["hour"]}), partition_key="2013-01")
+    seen = run_task(check(tmp_path, "2013-02", 3.0, reference="last:2"), partition_key="2013-02")
+    assert seen["columns"] == ["wind"]
+    assert seen["report"]["details"]["compared_with"].startswith("training profile (those partitions lack columns")
+
+
 def test_after_an_outage_is_compared_with_before_it(hook: MlflowHook, run_task: TaskRunner, tmp_path: Path) -> None:
     """Broken partitions are nothing to compare with: when all is well again, that is no drift."""
     seen = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.core.datasets import DatasetRef
-from airflow_mlops.core.errors import DatasetNotFound, UsageError
+from airflow_mlops.core.errors import DataError, DatasetNotFound, UsageError
 from airflow_mlops.core.estimation import calibration_of
 from airflow_mlops.core.estimation_loss import loss_calibration_of
 from airflow_mlops.core.records import Record
@@ -268,6 +269,23 @@ def test_a_regressor_is_estimated_by_its_expected_loss(
     truth = run_task(check(files, task_id="truth", metrics=["mae"], policy=policy, target="price"))
     assert truth["basis"] == "realised" and truth["status"] == "failed"
     assert result["estimated"]["mae"]["value"] == pytest.approx(truth["realised"]["mae"]["value"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [
+        ([1368000000 + i for i in range(4)], "holds numbers, not times"),
+        (["2013-05-01", None, "2013-05-02", "2013-05-03"], "null in 1 of 4 rows"),
+        ([None] * 4, "null in 4 of 4 rows"),
+    ],
+)
+def test_whether_a_label_is_due_is_never_guessed(tmp_path: Path, times: list[Any], why: str) -> None:
+    said = pd.DataFrame({"id": [1, 2, 3, 4], "prediction": [0.1, 0.2, 0.3, 0.4], "at": times})
+    files = write(tmp_path, said, pd.DataFrame({"id": [1, 2, 3, 4], "y": [0.0, 1.0, 0.0, 1.0]}))
+    refs = [DatasetRef(uri=files[name]) for name in ("predictions", "labels")]
+    due = dt.datetime(2013, 6, 1, tzinfo=dt.UTC)
+    with pytest.raises(DataError, match=why):
+        join_labels(*refs, key=["id"], target="y", time_column="at", due=due)
 
 
 def test_the_join_keeps_each_due_prediction_once_and_only_with_its_own_label(tmp_path: Path) -> None:

@@ -104,6 +104,21 @@ def test_several_classes_are_estimated_before_their_labels_come_and_judged_after
     )  # less sure, so less right: seen without labels
 
 
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "missing_outputs"), (1.5, "output_range")])
+def test_probabilities_that_are_none_are_no_sound_output(
+    champion: str, run_task: TaskRunner, tmp_path: Path, value: float, word: str
+) -> None:
+    """Predictions and scores look sound, as those of another service can."""
+    said = scored(run_task, tmp_path, "may", frame(300, 7))
+    written = pd.read_parquet(said["data"]["uri"])
+    written.loc[:5, "probability_ok"] = value
+    written.to_parquet(tmp_path / "odd.parquet")
+    result = run_task(check(str(tmp_path / "odd.parquet"), estimate=False))
+    assert result["status"] == "failed"
+    found = [c for c in result["report"]["checks"] if c["status"] == "failed"]
+    assert [c["name"] for c in found] == [word]
+
+
 def test_without_the_columns_there_is_no_estimate_and_that_is_said(
     champion: str, run_task: TaskRunner, tmp_path: Path
 ) -> None:
