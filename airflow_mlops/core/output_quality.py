@@ -99,9 +99,15 @@ def check_outputs(
 
 
 def _numbers(column: Any) -> Any:
+    """The column as floats, exact decimals as well; ``None`` where it holds something else."""
+    import decimal
+
     import numpy as np
     import pandas as pd
 
+    kinds = set(map(type, column.dropna())) if column.dtype == object else {str}
+    if all(issubclass(kind, decimal.Decimal | float | int) and kind is not bool for kind in kinds):
+        return column.to_numpy(dtype=float, na_value=np.nan)
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return None
     return column.to_numpy(dtype=float, na_value=np.nan)
@@ -131,7 +137,11 @@ def _range(predictions: pd.DataFrame, columns: list[str], policy: OutputPolicy) 
     checks = []
     for name in columns:
         values, (low, high) = _numbers(predictions[name]), bounds[name]
-        if values is None or (low is None and high is None):
+        if low is None and high is None:
+            continue
+        if values is None:
+            message = f"{name} holds no numbers: whether it is within its bounds is not known"
+            checks.append(Check(name="output_range", subject=name, status=Status.ERROR, message=message))
             continue
         low, high = (-np.inf if low is None else low), (np.inf if high is None else high)
         outside = int(((values < low) | (values > high)).sum())
@@ -150,7 +160,7 @@ def _range(predictions: pd.DataFrame, columns: list[str], policy: OutputPolicy) 
 
 def _constant(predictions: pd.DataFrame, name: str, policy: OutputPolicy) -> Check:
     known = predictions[name].dropna()
-    same = known.nunique() == 1
+    same = known.nunique() <= 1
     return Check(
         name="constant_output",
         subject=name,

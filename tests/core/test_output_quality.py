@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_what_can_not_be_fails() -> None:
     assert "output_range" not in checked(prediction=[-1e9, 1e9])
     assert checked({"lower": 0}, prediction=[-0.1, 5.0])["output_range"].observed == 1
     assert checked({"lower": 0, "upper": 5}, prediction=[0.0, 5.0])["output_range"].status is Status.PASSED
+
+
+def test_numbers_of_another_type_are_judged_and_texts_are_not_within_bounds() -> None:
+    """A database gives exact decimals, a file texts: a score that can't be looked at is not a sound one."""
+    exact = [Decimal("0.5"), Decimal("1.01"), None]
+    assert checked(prediction=[1, 1, 0], score=exact)["output_range"].observed == 1
+    assert checked({"lower": 1}, prediction=pd.Series([Decimal(0), 5], dtype=object))["output_range"].observed == 1
+    unknown = checked(prediction=["a", "b"], score=["0.5", "7"])["output_range"]
+    assert unknown.status is Status.ERROR and unknown.subject == "score" and "no numbers" in unknown.message
+    assert checked({"upper": 9}, prediction=["1", "99"])["output_range"].status is Status.ERROR
+    assert "output_range" not in checked(prediction=["late", "ok"])
+    assert checked({"max_missing": 1}, prediction=[None] * 40)["constant_output"].status is Status.FAILED
 
 
 def test_a_model_that_is_too_old_is_said_and_an_age_that_is_not_known_too() -> None:
