@@ -124,8 +124,10 @@ EVENTS: Mapping[str, tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mappin
     ),
     "drift": (lambda v: _failed(v, "drift"), _drift),
     "performance_drop": (lambda v: _failed(v, "performance"), _performance),
+    "drift_warning": (lambda v: _warned(v, "drift"), lambda v: _warning(v, "no drift")),
+    "performance_warning": (lambda v: _warned(v, "performance"), lambda v: _warning(v, "performance held")),
     "validation_failed": (
-        lambda v: _failed(v, "validation"),
+        lambda v: _failed(v, "validation") or bool(v.get("kind") == "validation" and _warnings(v)),
         lambda v: f"{'Warning for' if v.get('passed') else 'Data not valid:'} {v.get('subject') or 'the dataset'}",
     ),
     "not_judged": (
@@ -206,7 +208,19 @@ def _is(value: Mapping[str, Any], kind: str, *decisions: str) -> bool:
 
 
 def _failed(value: Mapping[str, Any], kind: str) -> bool:
-    return value.get("kind") == kind and (value.get("status") == "failed" or bool(_warnings(value)))
+    return value.get("kind") == kind and value.get("status") == "failed"
+
+
+def _warned(value: Mapping[str, Any], kind: str) -> bool:
+    """Whether all is well but for warnings: a new column is no drift, a label that came twice no drop."""
+    return value.get("kind") == kind and value.get("status") == "passed" and bool(_warnings(value))
+
+
+def _warning(value: Mapping[str, Any], well: str) -> str:
+    names = dict.fromkeys(f"{c.get('name')} {c.get('subject') or ''}".strip() for c in _warnings(value))
+    return (
+        f"Warning for {value.get('subject') or 'the last batch'}: {well}, but {', '.join(list(names)[:MOST_COLUMNS])}"
+    )
 
 
 def _warnings(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:

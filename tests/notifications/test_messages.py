@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from airflow_mlops.core.gates import GatePolicy, Value
-from airflow_mlops.core.results import Check, Decision, Report, Status
+from airflow_mlops.core.results import Check, Decision, Report, Severity, Status
 from airflow_mlops.notifications.lifecycle import message_of
 from airflow_mlops.notifications.messages import NAMES, message_for
 from tests.kit import ledger
@@ -19,7 +21,16 @@ def _moved(kind: str, decision: str) -> dict:
     ).to_dict()
 
 
+WARNED = Check(name="new_column", status=Status.FAILED, severity=Severity.WARNING, subject="extra", message="it is new")
+
+
+def _warned(kind: str) -> dict:
+    return Report(kind=kind, subject="2013-08", checks=(WARNED, Check(name="x", status=Status.PASSED))).to_dict()
+
+
 CASES = {
+    "drift_warning": (_warned("drift"), "Warning for 2013-08: no drift, but new_column extra"),
+    "performance_warning": (_warned("performance"), "Warning for 2013-08: performance held, but new_column extra"),
     "gate_rejected": (ledger.decision_of(ledger.evaluation_of(auc=0.6)).to_dict(), "Rejected: flights_delay version 4"),
     "gate_passed": (ledger.decision_of(ledger.evaluation_of()).to_dict(), "Passed: flights_delay version 4"),
     "approval_needed": (
@@ -116,3 +127,28 @@ def test_without_a_report_only_what_airflow_knows_is_said():
     assert (message.event, message.title) == ("task_failed", "Failed: flights_train / gate")
     assert "nobody answers" in message.text
     assert message_for({"rows": 3}, run=RUN).event == "finished"
+
+
+@pytest.mark.parametrize(
+    ("kind", "warning", "others", "event", "title"),
+    [
+        ("drift", WARNED, Status.PASSED, "drift_warning", "Warning for 2013-08: no drift, but new_column extra"),
+        ("drift", WARNED, Status.ERROR, "not_judged", "Drift could not be judged: 2013-08"),
+        ("drift", WARNED, Status.FAILED, "drift", "Drift in 2013-08 (x)"),
+        (
+            "performance",
+            dataclasses.replace(WARNED, name="repeated_labels", subject=""),
+            Status.PASSED,
+            "performance_warning",
+            "Warning for 2013-08: performance held, but repeated_labels",
+        ),
+        ("performance", WARNED, Status.INSUFFICIENT, "not_judged", "Performance could not be judged: 2013-08"),
+    ],
+)
+def test_a_warning_is_not_announced_as_what_it_is_not(
+    kind: str, warning: Check, others: Status, event: str, title: str
+) -> None:
+    checks = (warning, Check(name="distribution", status=others, subject="x", message="m"))
+    message = message_for(Report(kind=kind, subject="2013-08", checks=checks).to_dict())
+    assert (message.event, message.title) == (event, title)
+    assert f"{warning.name} {warning.subject}".strip() in message.text
