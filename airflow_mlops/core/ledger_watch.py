@@ -10,6 +10,9 @@ from airflow_mlops.core.errors import UnknownName, UsageError
 from airflow_mlops.core.records import KINDS, Record
 from airflow_mlops.core.results import JSON, plain
 
+LOOK = 200
+"""Records that are looked at, the newest first."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordWatch:
@@ -45,6 +48,17 @@ class RecordWatch:
         if watch.kind not in KINDS:
             raise UnknownName("kind of record", watch.kind, KINDS)
         return watch
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """What the ledger is asked for, by keyword: what is waited for may be older than many records since."""
+        speakable = not {"'", '"'} <= set(self.subject)  # MLflow's search can't say a text with both
+        return {
+            "kinds": (self.kind,),
+            "subject": self.subject if speakable else "",
+            "outcome": self.outcomes[0] if len(self.outcomes) == 1 else "",
+            "limit": LOOK,
+        }
 
     def to_dict(self) -> dict[str, JSON]:
         """Plain values."""

@@ -171,7 +171,14 @@ class Records(HookBase):
         return None
 
     def history(
-        self, model: str, *, kinds: Sequence[str] = (), limit: int = 200, outcome: str = "", until: str = ""
+        self,
+        model: str,
+        *,
+        kinds: Sequence[str] = (),
+        limit: int = 200,
+        subject: str = "",
+        outcome: str = "",
+        until: str = "",
     ) -> list[Record]:
         """The newest records of a model, newest first (by ``at``, then by when they were written).
 
@@ -179,6 +186,7 @@ class Records(HookBase):
 
         :param kinds: only these; empty: all.
         :param limit: at most so many.
+        :param subject: only those that are about it; empty: any.
         :param outcome: only those with it; empty: any.
         :param until: ISO time; only those that are about no later one; empty: any.
         """
@@ -186,8 +194,9 @@ class Records(HookBase):
             if kind not in KINDS:
                 raise UnknownName("kind of record", kind, KINDS)
         only = f"tags.`{TAG}kind` = {quoted(kinds[0])}" if len(kinds) == 1 else f"tags.`{TAG}kind` LIKE '%'"
-        if outcome:
-            only += f" and tags.`{TAG}outcome` = {quoted(outcome)}"
+        for name, wanted in (("subject", subject), ("outcome", outcome)):
+            if wanted:
+                only += f" and tags.`{TAG}{name}` = {quoted(wanted)}"
         return self._search(
             model,
             only,

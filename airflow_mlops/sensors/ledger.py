@@ -77,7 +77,7 @@ class RecordSensor(BaseSensorOperator):
         """Look once."""
         watch = self.watch()
         try:
-            found = record_of(watch, self.hook.history(watch.model, kinds=(watch.kind,)))
+            found = record_of(watch, self.hook.history(watch.model, **watch.search))
         except MlflowUnavailable as error:
             self.log.warning("%s; waiting for it to come back", error)
             return False

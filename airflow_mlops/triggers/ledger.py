@@ -67,7 +67,7 @@ class RecordTrigger(BaseTrigger):
         return MlflowHook(self.mlflow_conn_id)
 
     def _look(self, watch: RecordWatch) -> Record | None:
-        return record_of(watch, self.hook.history(watch.model, kinds=(watch.kind,)))
+        return record_of(watch, self.hook.history(watch.model, **watch.search))
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look, wait, look again; see the class."""

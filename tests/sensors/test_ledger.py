@@ -48,6 +48,22 @@ def test_a_verdict_that_is_there_is_seen_without_waiting(
     assert result["outcome"] == "failed" and result["record"]["run_id"] == stored.run_id
 
 
+@pytest.mark.parametrize("subject", ["2013-04", "it's", "both \" and '"])
+def test_what_is_waited_for_may_be_older_than_many_others(
+    mlflow_local: Path, run_task: TaskRunner, monkeypatch: pytest.MonkeyPatch, subject: str
+) -> None:
+    """A backfill waits for April while the ledger is full of later months: that never ended."""
+    monkeypatch.setattr("airflow_mlops.core.ledger_watch.LOOK", 3 if '"' in subject else 1)
+    MlflowHook().record(
+        Record(kind="drift", model="churn", key="k", outcome="passed", subject=subject, at="2013-04-01")
+    )
+    for month in ("2013-05", "2013-06"):
+        verdict(month)
+    assert run_task(sensor(subject=subject, timeout=0, poke_interval=0))["subject"] == subject
+    found = event_of(RecordTrigger(watch={"model": "churn", "kind": "drift", "subject": subject}, poll_interval=0))
+    assert found["status"] == "found" and found["at"] == "2013-04-01"
+
+
 def test_it_defers_and_its_trigger_sees_what_it_waits_for_and_nothing_else(
     mlflow_local: Path, run_task: TaskRunner
 ) -> None:
@@ -84,7 +100,7 @@ class Flaky:
     def __init__(self) -> None:
         self.looks = 0
 
-    def history(self, model: str, kinds: tuple[str, ...]) -> list[Record]:
+    def history(self, model: str, kinds: tuple[str, ...], **_: Any) -> list[Record]:
         self.looks += 1
         if self.looks < 3:
             raise MlflowUnavailable("mlflow_default", "down")
