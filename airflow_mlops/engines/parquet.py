@@ -71,6 +71,8 @@ class ParquetRows:
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.threads = self.threads or min(usable, MOST_THREADS)
         self._open: list[dict[str, Any]] = [{} for _ in range(self.threads)]
+        self._types = {c.name: c.type for c in self.columns}
+        self._bytes: dict[tuple[str, str], int] = {}  # of a text
 
     @property
     def count(self) -> int:
@@ -130,7 +132,7 @@ class ParquetRows:
                 return
             with self._told(file.path):
                 batches = self._reader(file, opened).iter_batches(
-                    self._batch(names), row_groups=[group], columns=names, use_threads=arrow_threads
+                    self._batch(file, names), row_groups=[group], columns=names, use_threads=arrow_threads
                 )
             while True:
                 with self._told(file.path):
@@ -163,14 +165,19 @@ class ParquetRows:
                     "UTF-8, or as binary"
                 ) from error
 
-    def _batch(self, names: Sequence[str]) -> int:
+    def _batch(self, file: _File, names: Sequence[str]) -> int:
         """Rows of a batch of these columns: of numbers alone more, because threads wait for each other at each; of long
         texts fewer.
         """
-        kinds = {c.name: c.type for c in self.columns}
-        rows = ALONE if len(names) == 1 and kinds[names[0]] in _EIGHT else batch_rows(len(names))
-        texts = sum(max((_text_bytes(f, n) for f in self.files), default=0) for n in names if kinds[n] == "string")
-        return max(min(rows, BATCH_BYTES // max(texts, 1)), 1)
+        if len(names) == 1 and self._types[names[0]] in _EIGHT:
+            return ALONE
+        texts = 0
+        for name in names:
+            if self._types[name] == "string":
+                if (file.path, name) not in self._bytes:  # asked at each row group
+                    self._bytes[file.path, name] = _text_bytes(file, name)
+                texts += self._bytes[file.path, name]
+        return max(min(batch_rows(len(names)), BATCH_BYTES // max(texts, 1)), 1)
 
     def _reader(self, file: _File, opened: dict[str, Any]) -> Any:
         if file.path not in opened:
