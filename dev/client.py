@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -99,9 +100,24 @@ class Client:
             raise StackError(f"DAGs not found: {sorted(missing())}; import errors: {errors}")
 
     def trigger(self, dag_id: str, **body: Any) -> dict[str, Any]:
-        """Start a run by hand; ``conf=``, ``logical_date=``, ``dag_run_id=`` and the like go into the body."""
-        run: dict[str, Any] = self.api("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, **body})
-        return run
+        """Start a run by hand; ``conf=``, ``logical_date=``, ``dag_run_id=`` and the like go into the body.
+
+        Where the server fails, it is asked again, and one run begins: it has a name from the start, by which one that
+        began in spite of the failure is found.
+        """
+        body = {"logical_date": None, "dag_run_id": f"manual__{uuid.uuid4()}", **body}
+        asked = False
+
+        def ask() -> dict[str, Any]:
+            nonlocal asked
+            begun: list[dict[str, Any]] = (
+                [r for r in self.runs(dag_id) if r["dag_run_id"] == body["dag_run_id"]] if asked else []
+            )
+            asked = True
+            run: dict[str, Any] = begun[0] if begun else self.api("POST", f"/dags/{dag_id}/dagRuns", body)
+            return run
+
+        return self.patiently(ask)  # type: ignore[no-any-return]
 
     def runs(self, dag_id: str = "~", **query: Any) -> list[dict[str, Any]]:
         """Runs of one DAG, or of all of them, oldest first."""
