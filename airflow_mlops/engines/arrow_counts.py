@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_mlops.engines import arrays
-from airflow_mlops.engines.duck import Column
 
 
 class Condition(Protocol):
@@ -111,8 +110,7 @@ class Count:
     :param keep: whether all values are held, to be asked for those that repeat; only whole numbers.
     """
 
-    def __init__(self, column: Column, conditions: Sequence[Condition], *, examples: int, keep: bool) -> None:
-        self.column = column
+    def __init__(self, conditions: Sequence[Condition], *, examples: int, keep: bool) -> None:
         self.conditions = tuple(conditions)
         self.rows = 0
         self.missing = 0

@@ -113,7 +113,7 @@ def _counted(rows: ParquetRows, asked: Mapping[int, _Asked]) -> dict[int, Outcom
         for name, those in about.items():
             conditions = [c for i in those if (c := asked[i].condition) is not None]
             keep = any(asked[i].expectation.type == _UNIQUE for i in those)
-            made[name] = Count(asked[those[0]].column, conditions, examples=EXAMPLES, keep=keep)
+            made[name] = Count(conditions, examples=EXAMPLES, keep=keep)
         return made
 
     def add(counts: dict[str, Count], placed: tuple[int, Any]) -> None:

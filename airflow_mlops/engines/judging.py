@@ -160,7 +160,7 @@ def _of_groups(source: Source, plans: dict[int, Plan]) -> dict[int, list[Any]]:
     """Of what repeats, and of what is told once: each looks over the rows in its own way."""
     parts = []
     if any(p.kept for p in plans.values()):
-        source.keep_sides()  # the examples are the first ones
+        source.keep_sides()  # the examples are among the first rows
     for i, p in plans.items():
         tail = p.kept.failing if p.kept else f"FROM {source.relation} AS data WHERE {p.bad}"
         once, order = ("DISTINCT ", " ORDER BY v") if p.once else ("", "")

@@ -7,7 +7,7 @@ and of each from what the labels say. NannyML learns the loss with LightGBM, we 
 numbers: the two agree to a digit that is printed, and neither is the truth.
 
 Of the three cards one needs calibration by a hair. NannyML decides that by ten splits of one seed, 42; with other seeds
-it calibrates, as we do. So ours are held against the median over five seeds, and to the second decimal against
+it calibrates, as we do. So ours are held against the median over five seeds, and to the third decimal against
 its own seed.
 
 Where the truth is known: models whose log-odds are 0.7 to 1.4 times what is true, 2,000 labelled rows, 50,000 without.
@@ -79,8 +79,8 @@ NAMES = {"roc_auc": "roc_auc_ovr", "accuracy": "accuracy", "f1": "f1_macro"}
 """NannyML's names of several classes' metrics, and ours."""
 BOUNDS = {"loans": 1e-5, "cars": 0.01, "cards": 1e-5}
 """How far the two may be apart: the fifth decimal of classes, 1 % of a loss."""
-OWN_SEED = 0.005
-"""Likewise of the three cards with NannyML's own seed, which leaves one card uncalibrated: the second decimal."""
+OWN_SEED = 0.001
+"""Likewise of the three cards with the seed that NannyML has: the third decimal."""
 
 SEEDS = (42, 0, 1, 2, 3)
 """Of the splits by which NannyML decides to calibrate; the first is the one that it has."""

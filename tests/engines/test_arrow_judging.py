@@ -23,7 +23,7 @@ from airflow_mlops.core.errors import DataError
 from airflow_mlops.core.expectations import Expectation, Outcome
 from airflow_mlops.engines import FileEngine, arrow_judging, parquet
 from airflow_mlops.engines.arrow_counts import Count, Within
-from airflow_mlops.engines.duck import Column, DuckEngine
+from airflow_mlops.engines.duck import DuckEngine
 from airflow_mlops.engines.locate import Files
 from tests.engines.test_expectations import expect, frames, suites
 
@@ -235,9 +235,9 @@ def test_every_column_is_read_once_and_no_other(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_first_ones_are_held_in_whatever_order_batches_come() -> None:
-    column, condition = Column("x", "BIGINT"), Within(None, 0, False, False)
+    condition = Within(None, 0, False, False)
     for order in ((0, 10, 20), (20, 0, 10), (10, 20, 0)):
-        count = Count(column, [condition], examples=3, keep=False)
+        count = Count([condition], examples=3, keep=False)
         for place in order:
             count.add(place, pa.array([place + 1, place + 2]))
         assert count.first == [[(0, 1), (1, 2), (10, 11)]] and count.wrong == [6]
